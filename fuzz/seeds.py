@@ -91,6 +91,7 @@ def events():
         b'{"query":{"group_by":"actor","top":3}}\n' * 20, b'{"session":{"lenient":true}}\n{"event_type":"x","z":1}\n',
         b'{"session":{"import":true}}\n' + GOOD[0] + b"\n", b'{"status":{},"query":{}}\n', b'{"status":\n',
         b'{"query":{"seq":"0..2","since":"1h"}}\n{"query":{"where":["details.a=1"]}}\n', b"x\n" * 120,
+        b'{"hello":{"client":"x/1","more":[1]}}\n{"version":{}}\n{ "status" : {} }\n{"version":{},"event_type":"x"}\n',
         b'{"backup_removed":{}}\n', b'{"query":{"type":["*","!x"],"order":"newest","limit":1,"follow":true}}\n',
     ]
     for number, content in enumerate(lines + controls):
@@ -104,6 +105,8 @@ def http():
                b"Transfer-Encoding: chunked\r\n\r\n5\r\n{\"eve\r\n10;x=y\r\nnt_type\":\"chunk\"\r\n1\r\n}\r\n0\r\n\r\n")
     requests = [
         post(GOOD[0]), post(b"\n".join(GOOD), ndjson), post(b"\n".join(HOSTILE_LINES[3:20]), ndjson),
+        post(b"[" + b",".join(GOOD) + b"]"), post(b" [ {} ,]"), post(b'[{"event_type":"x","details":{"a":"],[\\\\\\""}},7'),
+        post(b"[" + b",".join(HOSTILE_LINES[3:20]) + b"] x"), get(b"/v1/openapi.yaml"), get(b"/v1/events?format=ocsf", token),
         post(GOOD[1], more=b"Expect: 100-continue\r\n"), post(GOOD[1], b"text/plain"), post(b""),
         post(GOOD[0], more=token), chunked, get(b"/health"), get(b"/metrics", b"Accept: application/openmetrics-text\r\n"),
         get(b"/v1/checkpoint", token), get(b"/v1/events?type=login&limit=2", token),

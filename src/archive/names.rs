@@ -183,6 +183,12 @@ fn fetch_from(
         }),
         Ok(_) => Ok(Some(bytes)),
         Err(error) => {
+            if let Some(inside) = StoreError::inside(&error)
+                && inside.kind == StoreErrorKind::TooMuch
+            {
+                let kind = inside.kind;
+                return Err(StoreError::new(kind, url, inside.message.clone()).into());
+            }
             let failed = StoreError::new(StoreErrorKind::Unreachable, url, "cannot be read");
             Err(failed.caused_by(&error).retryable().into())
         }

@@ -45,10 +45,21 @@ pub struct Position {
     pub key_changes: Option<u32>,
     /// When everything that was signed had last been shipped.
     pub shipped_at: Timestamp,
+    /// How many records retention removed, in all, before a data object held them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub removed_unshipped: u64,
+    /// Up to which record they are counted in.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub removed_to: u64,
     /// The newest signed checkpoint that was shipped: what the log is compared with that is put
     /// back without this file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Position {

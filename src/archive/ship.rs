@@ -94,6 +94,8 @@ pub struct Shipped {
     pub data_end: u64,
     /// How many records retention removed before a data object held them, as this pass found.
     pub removed_unshipped: u64,
+    /// How many there were in all, as far as the position's file reaches back.
+    pub removed_unshipped_ever: u64,
     /// The Parquet objects that are not beside their data objects. Nothing else is missing
     /// for it.
     pub not_made: Vec<NotMade>,
@@ -171,6 +173,7 @@ impl Archiver {
             objects,
             data_end: position.data.end(),
             removed_unshipped: removed,
+            removed_unshipped_ever: position.removed_unshipped,
             not_made,
             log: name.clone(),
         };
@@ -179,12 +182,8 @@ impl Archiver {
 
     /// The position by its file where that fits the log, else by what the archive has.
     pub(super) fn position(&self, log: &LogView, name: &LogName) -> Result<Begin, ArchiveError> {
-        let endpoint = self.store.endpoint()?;
-        let kept = Position::load(&*self.fs, &self.log_dir)?.filter(|kept| {
-            kept.log_id == name.id()
-                && kept.epoch == name.epoch()
-                && kept.destination == self.destination()
-                && kept.endpoint == endpoint
+        let kept = self.kept(name)?.filter(|kept| {
+            kept.epoch == name.epoch()
                 && kept.shipped.end() <= log.size()
                 && kept.data.end() >= log.removed().end()
         });
@@ -194,6 +193,16 @@ impl Archiver {
             }
             _ => self.found(log, name),
         }
+    }
+
+    /// What the position's file says of this log and this archive.
+    fn kept(&self, name: &LogName) -> Result<Option<Position>, ArchiveError> {
+        let endpoint = self.store.endpoint()?;
+        Ok(Position::load(&*self.fs, &self.log_dir)?.filter(|kept| {
+            kept.log_id == name.id()
+                && kept.destination == self.destination()
+                && kept.endpoint == endpoint
+        }))
     }
 
     /// Whether a position that was read from its file may be believed. Who can write the file
@@ -243,7 +252,16 @@ impl Archiver {
     }
 
     fn found(&self, log: &LogView, name: &LogName) -> Result<Begin, ArchiveError> {
-        let found = find(&self.store, log)?;
+        let found = find(&self.store, log).map_err(|error| match error {
+            ArchiveError::Store(error) => denied(*error, LISTS).into(),
+            error => error,
+        })?;
+        let kept = self.kept(name)?;
+        let before = kept.as_ref().map_or(0, |kept| kept.removed_unshipped);
+        // What a pass found that then failed is found again, and counted once.
+        let counted = kept.filter(|kept| kept.epoch == name.epoch()).map_or(0, |it| it.removed_to);
+        let removed_to = log.removed().end();
+        let more = found.removed.min(removed_to.saturating_sub(counted));
         let position = Position {
             log_id: name.id().to_owned(),
             epoch: name.epoch(),
@@ -258,6 +276,8 @@ impl Archiver {
             // Put again: that a name is there does not say whose it is.
             key_changes: None,
             shipped_at: self.clock.now(),
+            removed_unshipped: before.saturating_add(more),
+            removed_to: if found.removed > 0 { removed_to } else { counted.min(removed_to) },
             checkpoint: None,
         };
         Ok(Begin { position, is_certain: true, removed: found.removed })
@@ -650,9 +670,25 @@ impl Pass<'_> {
                 Ok(PutResult::Stored)
             }
             Err(StoreError { kind: StoreErrorKind::ExistsAndDiffers, .. }) => Ok(PutResult::Taken),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(denied(error, PUTS).into()),
         }
     }
+}
+
+const PUTS: &str = "put objects under its own names, or ask for them afterwards (on S3: \
+                    s3:PutObject; s3:GetObject, which HEAD needs)";
+const LISTS: &str = "list its own names, which it needs where its position is lost, or read what \
+                     is there (on S3: s3:ListBucket, s3:GetObject)";
+
+/// What a host has to be allowed, where it is not.
+fn denied(error: StoreError, needs: &str) -> StoreError {
+    if error.kind != StoreErrorKind::AccessDenied {
+        return error;
+    }
+    error.hint(format!(
+        "the credentials do not let the host {needs}. docs/archive.md, under Permissions, has the \
+         policy that a host needs"
+    ))
 }
 
 fn join(tree: &mut Range, next: &Range) -> Result<(), ArchiveError> {

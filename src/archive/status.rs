@@ -49,6 +49,12 @@ pub struct ArchiveStatus {
     pub bytes: u64,
     /// Records that it has shipped.
     pub records: u64,
+    /// Records that retention removed from the log, in all, before the archive had them for good.
+    #[serde(default)]
+    pub removed_unshipped: u64,
+    /// When a pass last found that there are more of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed_at: Option<Timestamp>,
 }
 
 /// A pass that failed.
@@ -114,6 +120,11 @@ impl ArchiveStatus {
                 self.objects += shipped.objects.len() as u64;
                 self.bytes += shipped.bytes;
                 self.records += shipped.records;
+                // Either file may have been lost: what the other one knows stays.
+                if shipped.removed_unshipped_ever > self.removed_unshipped {
+                    self.removed_unshipped = shipped.removed_unshipped_ever;
+                    self.removed_at = Some(now);
+                }
             }
             Err(ArchiveError::Interrupted) => {}
             Err(error) => {

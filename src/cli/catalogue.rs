@@ -62,6 +62,7 @@ const KINDS: &[&str] = &[
     "no_head",
     "evidence",
     "no_quorum",
+    "quorum_old",
     "not_cosigned",
     "witness",
     "witness_accept",

@@ -174,8 +174,7 @@ impl Array {
             *at += 1;
             let is_blank = byte.is_ascii_whitespace();
             match self.place {
-                // Some editors begin a file with U+FEFF.
-                Place::Before if is_blank || b"\xef\xbb\xbf".contains(&byte) => start = *at,
+                Place::Before if is_blank => start = *at,
                 Place::Before if byte == b'[' => (self.place, start) = (Place::Element, *at),
                 Place::Before => return Err("this is no array"),
                 Place::Behind if is_blank => start = *at,
@@ -338,7 +337,7 @@ mod tests {
     fn what_is_wrong_with_an_array_is_told_where_it_is() {
         for (text, expected, why) in [
             ("[]", vec![], None),
-            ("\u{feff} [{}]", vec![whole("{}")], None),
+            ("\u{feff}[{}]", vec![], Some("no array")),
             (" [\n] ", vec![], None),
             ("[{},]", vec![whole("{}"), Found::Missing], None),
             ("[,{}]", vec![Found::Missing, whole("{}")], None),

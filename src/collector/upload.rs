@@ -75,13 +75,13 @@ impl Upload {
         Ok(())
     }
 
-    /// Whether the first byte that is no blank is this one. Parts before it that are all
-    /// blank are given to nobody.
+    /// Whether the first byte that is no blank is this one. Blanks before it are given to
+    /// nobody, however they come.
     pub(super) async fn begins_with(&mut self, byte: u8) -> Result<bool, Cut> {
         while let Some(part) = self.next().await? {
-            let text = part.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&part);
-            if let Some(first) = text.trim_ascii_start().first().copied() {
-                self.ahead = Some(part);
+            let blanks = part.len() - part.trim_ascii_start().len();
+            if let Some(first) = part.get(blanks).copied() {
+                self.ahead = Some(part.slice(blanks..));
                 return Ok(first == byte);
             }
         }

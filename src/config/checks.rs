@@ -22,6 +22,15 @@ pub(super) fn reconcile(settings: &mut Settings, problems: &mut Vec<ConfigError>
             "the buffer could never fill; raise the first, or leave it out",
         ));
     }
+    let kept = u64::from(settings.retention_days) * keys::DAY;
+    if kept > 0 && settings.dedupe_window.as_millis() > u128::from(kept) {
+        problems.push(conflict(
+            settings,
+            ["dedupe_window", "retention_days"],
+            "is longer than",
+            "after a restart the ids of removed records are not known; keep records longer, or ids shorter",
+        ));
+    }
     for [least, most] in ORDERED {
         let magnitude = |name| keys::find(name).and_then(|key| key.magnitude(settings));
         if magnitude(least) > magnitude(most) {

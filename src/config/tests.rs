@@ -286,6 +286,11 @@ fn the_queue_grows_with_the_buffer_unless_its_capacity_was_chosen() {
     assert_eq!(from_content("write_buffer_size = 999").unwrap().write_queue_capacity, 1000);
     let chosen = from_content("write_buffer_size = 1000\nwrite_queue_capacity = 1000").unwrap();
     assert_eq!(chosen.write_queue_capacity, 1000);
+    let error = message("dedupe_window = \"25h\"\nretention_days = 1");
+    assert!(error.starts_with("dedupe_window = 25h (auditctl.toml:1) is longer"), "{error}");
+    for fine in ["\"24h\"\nretention_days = 1", "\"30d\"\nretention_days = 0"] {
+        assert!(from_content(&format!("dedupe_window = {fine}")).is_ok(), "{fine}");
+    }
     let error = message("write_buffer_size = 1000\nwrite_queue_capacity = 50");
     assert!(error.starts_with("write_queue_capacity = 50 (auditctl.toml:2) is smaller"), "{error}");
     assert!(error.contains("write_buffer_size = 1000 (auditctl.toml:1)"), "{error}");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::acknowledged::Acknowledgements;
 use super::inventory::{Inventory, SumKey};
 use super::report::unread;
 use super::roster::{Expected, Roster, Silence};
@@ -61,7 +62,8 @@ pub fn draft(
         object: bucket.place(),
         what: format!("the system gave no randomness: {what}"),
     })?;
-    let inventory = Inventory::take(&*bucket.0, &sums, &State::default(), watch)?;
+    let inventory =
+        Inventory::take(&*bucket.0, &sums, &State::default(), &Acknowledgements::default(), watch)?;
     let (mut logs, mut without_keys) = (BTreeMap::new(), Vec::new());
     for (id, listed) in &inventory.logs {
         if watch.interrupted() {
@@ -84,6 +86,6 @@ pub fn draft(
         };
         logs.insert(id.clone(), expected);
     }
-    let roster = Roster { name: name.to_owned(), sequence, date, logs };
+    let roster = Roster { name: name.to_owned(), sequence, date, logs, acknowledged: Vec::new() };
     Ok(Drafted { roster, without_keys })
 }

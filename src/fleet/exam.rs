@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::acknowledged::Acknowledgements;
 use super::finding::{Finding, FindingKind as Kind, Severity};
 use super::inventory::{Listed, MOST_SHOWN, NameSum, Names, SumKey, is_in_table};
 use super::report::LogReport;
@@ -38,6 +39,8 @@ pub(crate) struct Check<'a> {
     pub(crate) subject: &'a Subject<'a>,
     pub(crate) now: Option<Timestamp>,
     pub(crate) sums: &'a SumKey,
+    /// What the roster acknowledges.
+    pub(crate) known: &'a Acknowledgements,
     pub(crate) watch: &'a dyn Watch,
 }
 
@@ -108,6 +111,11 @@ impl Exam<'_> {
 
     pub(super) fn foreign_object(&mut self, object: &ObjectName, what: String) {
         let name = object.to_string();
+        let Check { bucket, known, .. } = *self.check;
+        if let Some(known) = known.of_content(bucket, Kind::ForeignObject, &name) {
+            self.report.acknowledged.push(known);
+            return;
+        }
         self.foreign.add(&name);
         if self.foreign.count <= MOST_SHOWN as u64 {
             let url = self.check.bucket.0.url(&name);

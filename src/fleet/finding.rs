@@ -93,6 +93,9 @@ pub struct Finding {
     pub what: String,
     /// Signed notes that prove it.
     pub evidence: Vec<Evidence>,
+    /// Lines for a roster that acknowledge it, one for each of `objects`; the reason is to be
+    /// written.
+    pub acknowledge: Vec<String>,
 }
 
 /// A signed note that proves a finding.
@@ -116,6 +119,7 @@ impl Finding {
             objects: Vec::new(),
             what: what.into(),
             evidence: Vec::new(),
+            acknowledge: Vec::new(),
         }
     }
 

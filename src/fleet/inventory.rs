@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
+use super::acknowledged::Acknowledgements;
+use super::finding::FindingKind;
 use super::state::State;
 use crate::archive::{ArchiveError, HostName, ObjectName};
 use crate::audit::read::watch::Watch;
@@ -23,6 +25,8 @@ pub(crate) struct Inventory {
     pub(crate) logs: BTreeMap<String, Listed>,
     /// Names that no object of an archive has: how many, and the first ones.
     pub(crate) foreign: Names,
+    /// Names that the roster acknowledges as foreign, whatever is there; they are in no sum.
+    pub(crate) named: Vec<String>,
     pub(crate) objects: u64,
     pub(crate) bytes: u64,
 }
@@ -140,6 +144,7 @@ impl Inventory {
         store: &dyn BackupStore,
         key: &SumKey,
         state: &State,
+        acknowledged: &Acknowledgements,
         watch: &dyn Watch,
     ) -> Result<Self, ArchiveError> {
         let mut found = Self::default();
@@ -149,6 +154,14 @@ impl Inventory {
                 if watch.interrupted() {
                     let url = store.url("");
                     return Err(StoreError::new(StoreErrorKind::Interrupted, url, "interrupted"));
+                }
+                if is_in_table(&object.name)
+                    && acknowledged.names(FindingKind::ForeignObject, &object.name)
+                {
+                    found.objects += 1;
+                    found.bytes = found.bytes.saturating_add(object.size);
+                    found.named.push(object.name);
+                    return Ok(());
                 }
                 found.see(object, key, state, store)
             })?;

@@ -105,9 +105,17 @@ impl Exam<'_> {
             Compared::Absent => {}
             Compared::Same => self.report.parquet_same += 1,
             Compared::Differs(what) => {
-                let url = self.check.bucket.url(&name);
-                self.push(Finding::new(Kind::TableDiffers, what).at(url));
+                // Read again the next time, also where it is acknowledged: what is there may be
+                // another one then.
                 self.is_whole = false;
+                let super::exam::Check { bucket, known, .. } = *self.check;
+                match known.of_content(bucket, Kind::TableDiffers, &name.to_string()) {
+                    Some(known) => self.report.acknowledged.push(known),
+                    None => {
+                        let url = bucket.url(&name);
+                        self.push(Finding::new(Kind::TableDiffers, what).at(url));
+                    }
+                }
             }
         }
         Ok(())

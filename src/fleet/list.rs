@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::acknowledged::Acknowledgements;
 use super::inventory::{Inventory, Listed, SumKey};
 use super::state::State;
 use crate::archive::{ArchiveError, Bucket, LogName, ObjectName, RangeProof, unless_foreign};
@@ -67,7 +68,8 @@ pub fn list(
         object: bucket.place(),
         what: format!("the system gave no randomness: {what}"),
     })?;
-    let inventory = Inventory::take(&*bucket.0, &sums, &State::default(), watch)?;
+    let inventory =
+        Inventory::take(&*bucket.0, &sums, &State::default(), &Acknowledgements::default(), watch)?;
     let listed: Vec<_> = inventory.logs.iter().collect();
     let rows = Mutex::new(vec![LogRow::default(); listed.len()]);
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));

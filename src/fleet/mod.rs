@@ -6,6 +6,8 @@
 //! signs. What it found before is in a `State`, by which a bucket that was rolled back is
 //! noticed, and which spares reading what has not changed.
 
+mod acknowledged;
+mod budget;
 mod check;
 mod draft;
 mod exam;
@@ -26,12 +28,16 @@ mod tables;
 mod verify;
 mod versions;
 
+pub use acknowledged::Acknowledged;
+pub use budget::Most;
 pub use draft::{Drafted, draft};
 pub use finding::{Evidence, Finding, FindingKind, Severity};
 pub use list::{FleetList, LogRow, list};
 pub use prove::{Proven, Wanted, prove};
 pub use report::{EpochReport, LogReport};
-pub use roster::{Expected, MAX_ROSTER_BYTES, Roster, RosterError, Silence, check_name};
+pub use roster::{
+    Acknowledgement, Expected, MAX_ROSTER_BYTES, Roster, RosterError, Silence, What, check_name,
+};
 pub use seen_tails::SeenTails;
 pub use state::{SavedLog, SeenRoster, State, StateError, Verified};
 pub use verify::{Fleet, Request, verify};

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::acknowledged::Acknowledged;
 use super::finding::{Finding, FindingKind as Kind};
 use super::heads::evidence_of;
 use super::state::SavedLog;
@@ -49,6 +50,8 @@ pub struct LogReport {
     pub newest_put: Option<Timestamp>,
     /// What is wrong.
     pub findings: Vec<Finding>,
+    /// What is wrong and the roster acknowledges, until it is with that of all logs.
+    pub(crate) acknowledged: Vec<Acknowledged>,
     /// For the next time.
     pub(crate) saved: SavedLog,
     /// The names of the data objects that were proven, where the bucket lists others.

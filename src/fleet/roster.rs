@@ -7,6 +7,7 @@
 //! date 2026-02-04T21:09:40.000000Z
 //! # a comment
 //! log 5f0c2b9e… key=example.com/audit/5f0c2b9e…+1a2b3c4d+AT… host=web-1 epoch=0 silent_after=1d
+//! acknowledge overwritten data/day=… version=3sL4… reason=sent twice by hand, ticket 4711
 //!
 //! — acme.example/roster Az3grl…
 //! ```
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
+use super::finding::FindingKind;
 use crate::archive::{HostName, LogName};
 use crate::audit::keys::checkpoint::{Note, NoteError, VerifierKey};
 use crate::audit::keys::signer::SigningKey;
@@ -41,6 +43,30 @@ pub struct Roster {
     pub date: Timestamp,
     /// The logs, by their ids.
     pub logs: BTreeMap<String, Expected>,
+    /// What was found that can never be put right, and is known.
+    pub acknowledged: Vec<Acknowledgement>,
+}
+
+/// What was found of an object, and is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// What is found of it: `overwritten`, `removed`, `foreign_object` or `table_differs`.
+    pub kind: FindingKind,
+    /// The object's name in the archive.
+    pub object: String,
+    /// What is there under the name.
+    pub what: What,
+    /// Why it stays, for people.
+    pub reason: String,
+}
+
+/// What is there under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The SHA-256 of the object, in lower-case hexadecimal digits.
+    Sha256(String),
+    /// The id of its newest version, or of the marker that hides it.
+    Version(String),
 }
 
 /// What is expected of a log.
@@ -137,15 +163,19 @@ impl Roster {
         let (date, line) = next("\"date TIME\"")?;
         let date = date.strip_prefix("date ").and_then(|date| date.parse().ok());
         let date = date.ok_or_else(|| refuse(line, "\"date TIME\" is expected"))?;
-        let mut logs = BTreeMap::new();
+        let (mut logs, mut acknowledged) = (BTreeMap::new(), Vec::new());
         for (text, line) in lines.filter(|(line, _)| !line.trim().is_empty()) {
+            if let Some(rest) = text.strip_prefix("acknowledge ") {
+                acknowledged.push(Acknowledgement::parse(rest).map_err(|why| refuse(line, &why))?);
+                continue;
+            }
             let (id, expected) =
                 Expected::parse(text).map_err(|reason| RosterError::Line { line, reason })?;
             if logs.insert(id.clone(), expected).is_some() {
                 return Err(refuse(line, &format!("log {id} is in it twice")));
             }
         }
-        Ok(Self { name: name.to_owned(), sequence, date, logs })
+        Ok(Self { name: name.to_owned(), sequence, date, logs, acknowledged })
     }
 }
 
@@ -222,13 +252,99 @@ impl Expected {
 impl fmt::Display for Roster {
     /// The text that is signed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, sequence, date, logs } = self;
+        let Self { name, sequence, date, logs, acknowledged } = self;
         writeln!(f, "{KIND}\n{name}\nsequence {sequence}\ndate {date}")?;
         for (id, expected) in logs {
             writeln!(f, "{}", expected.line(id))?;
         }
-        Ok(())
+        acknowledged.iter().try_for_each(|one| writeln!(f, "{}", one.line()))
     }
+}
+
+impl Acknowledgement {
+    fn parse(text: &str) -> Result<Self, String> {
+        const FORM: &str = "\"acknowledge CODE OBJECT version=ID reason=WHY\" or \"… sha256=HEX …\" \
+                            is expected";
+        let (head, reason) = text.split_once(" reason=").ok_or(FORM)?;
+        let mut words = head.split_ascii_whitespace();
+        let (Some(code), Some(object), Some(what), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(FORM.to_owned());
+        };
+        let of_versions = [FindingKind::Overwritten, FindingKind::Removed];
+        let of_content = [FindingKind::ForeignObject, FindingKind::TableDiffers];
+        let mut kinds = of_versions.into_iter().chain(of_content);
+        let kind = kinds.find(|kind| kind.code() == code).ok_or_else(|| {
+            format!(
+                "\"{code}\" cannot be acknowledged, only overwritten, removed, foreign_object and \
+                 table_differs"
+            )
+        })?;
+        let what = match what.split_once('=') {
+            Some(("version", id)) if !id.is_empty() && id != "null" => What::Version(unescape(id)?),
+            Some(("version", _)) => {
+                return Err("a version without an id of its own may be any: it cannot be \
+                            acknowledged"
+                    .to_owned());
+            }
+            Some(("sha256", digest)) if of_content.contains(&kind) => {
+                let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+                if digest.len() != 64 || !digest.bytes().all(is_hex) {
+                    return Err("sha256= has 64 lower-case hexadecimal digits".to_owned());
+                }
+                What::Sha256(digest.to_owned())
+            }
+            Some(("sha256", _)) => return Err(format!("{code} is acknowledged with version=ID")),
+            _ => return Err(FORM.to_owned()),
+        };
+        if reason.trim().is_empty() {
+            return Err("the reason is missing".to_owned());
+        }
+        let (object, reason) = (unescape(object)?, reason.trim().to_owned());
+        Ok(Self { kind, object, what, reason })
+    }
+
+    /// Its line in a roster.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let what = match &self.what {
+            What::Sha256(digest) => format!("sha256={digest}"),
+            What::Version(id) => format!("version={}", escape(id)),
+        };
+        let (code, object, reason) = (self.kind.code(), escape(&self.object), &self.reason);
+        format!("acknowledge {code} {object} {what} reason={reason}")
+    }
+}
+
+/// A name as one word: what is no visible ASCII character, and `%`, as `%` and two digits.
+fn escape(name: &str) -> String {
+    let mut word = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte.is_ascii_graphic() && byte != b'%' {
+            true => word.push(char::from(byte)),
+            // Writing to a string cannot fail.
+            false => drop(write!(word, "%{byte:02X}")),
+        }
+    }
+    word
+}
+
+fn unescape(word: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(word.len());
+    let mut rest = word.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.ok_or_else(|| format!("\"{word}\": % needs two hexadecimal digits"))?);
+        rest = &after[2..];
+    }
+    String::from_utf8(bytes).map_err(|_| format!("\"{word}\" is not UTF-8"))
 }
 
 impl Expected {
@@ -279,6 +395,20 @@ mod tests {
             sequence: 7,
             date: "2026-02-04T21:09:40Z".parse().expect("a time"),
             logs: logs.into(),
+            acknowledged: vec![
+                Acknowledgement {
+                    kind: FindingKind::Overwritten,
+                    object: "data/day=2026-02-04/a.json.gz".to_owned(),
+                    what: What::Version("3sL4/+%=".to_owned()),
+                    reason: "sent twice by hand, ticket=4711".to_owned(),
+                },
+                Acknowledgement {
+                    kind: FindingKind::ForeignObject,
+                    object: "data/a b%\u{1}ü".to_owned(),
+                    what: What::Sha256("9f".repeat(32)),
+                    reason: "left by Spark".to_owned(),
+                },
+            ],
         }
     }
 
@@ -310,6 +440,13 @@ mod tests {
             ("silent_after=never", "silent_after=sometimes", 6, "sometimes"),
             ("host=db", "colour=red", 7, "does not know colour="),
             ("host=db", "host=../db", 7, "not a host's name"),
+            ("e overwritten", "e truncated", 8, "cannot be acknowledged"),
+            ("version=3sL4", "sha256=3sL4", 8, "with version=ID"),
+            ("version=3sL4/+%25=", "version=null", 8, "may be any"),
+            ("sha256=9f", "sha256=9F", 9, "64 lower-case"),
+            (" reason=left by Spark", "", 9, "reason=WHY"),
+            ("reason=left by Spark", "reason= ", 9, "the reason is missing"),
+            ("a%20b", "a%2", 9, "two hexadecimal digits"),
         ] {
             let error = Roster::read_text(good.replacen(from, to, 1).as_bytes()).expect_err(from);
             let text = error.to_string();

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::finding::{Finding, FindingKind as Kind, Severity};
 use super::inventory::MOST_SHOWN;
+use super::report::LogReport;
 use super::verify::{Fleet, Run};
 use crate::archive::{ArchiveError, ObjectName};
 use crate::store::{StoreError, StoreErrorKind};
@@ -28,6 +29,37 @@ impl Run<'_> {
         let mut finding = Finding::new(Kind::ForeignObject, what).as_bad_as(severity);
         finding.objects = names.first.iter().map(|name| self.bucket.0.url(name)).collect();
         fleet.findings.push(finding);
+    }
+
+    /// Names among the tables that the roster acknowledges as foreign.
+    pub(super) fn named(&self, fleet: &mut Fleet) {
+        let proves = |report: &LogReport, name: &str| {
+            report.proven.as_ref().is_some_and(|proven| proven.contains(name))
+        };
+        for name in &self.inventory.named {
+            // What the log's own proofs name is none, whatever the roster says.
+            let id = name.parse::<ObjectName>().ok().map(|name| name.log().id().to_owned());
+            let of_data = match name.parse() {
+                Ok(ObjectName::Parquet(place)) => ObjectName::Data(place).to_string(),
+                _ => name.clone(),
+            };
+            if fleet.is_partial || fleet.logs.iter().any(|report| proves(report, &of_data)) {
+                continue;
+            }
+            match self.known.of_content(self.bucket, Kind::ForeignObject, name) {
+                Some(known) => fleet.acknowledged.push(known),
+                None => {
+                    let what = "nothing that the log signed names this object, and it is not the \
+                                one that the roster acknowledges";
+                    let finding = Finding::new(Kind::ForeignObject, what);
+                    let finding = finding.at(self.bucket.0.url(name));
+                    fleet.findings.push(match id {
+                        Some(id) => finding.of(&id),
+                        None => finding,
+                    });
+                }
+            }
+        }
     }
 
     /// The objects of tables that nothing proves, of logs that have some.
@@ -59,7 +91,8 @@ impl Run<'_> {
                 // What came while this ran is for the next time.
                 let came = self.now.zip(end).zip(object.modified);
                 let is_later = came.is_some_and(|((now, end), at)| now <= at && at <= end);
-                if !names.contains(&of_data) && !is_later {
+                let is_named = self.known.names(Kind::ForeignObject, &object.name);
+                if !names.contains(&of_data) && !is_later && !is_named {
                     *count += 1;
                     if strays.len() < MOST_SHOWN {
                         strays.push(self.bucket.0.url(&object.name));

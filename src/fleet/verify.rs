@@ -1,10 +1,13 @@
 //! A fleet's archive, verified: every log of it, against what there has to be.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::acknowledged::{Acknowledged, Acknowledgements};
+use super::budget::{Budget, Most};
 use super::exam::{Check, Subject};
 use super::finding::{Finding, FindingKind as Kind, Severity};
 use super::inventory::{Inventory, SumKey};
@@ -18,6 +21,9 @@ use crate::audit::read::watch::{Stage, Watch};
 use crate::audit::tree::merkle::leaf_hash;
 use crate::clock::Timestamp;
 use crate::store::{BackupStore, StoreErrorKind};
+
+/// So many characters of what a panic says.
+const MOST_TOLD: usize = 300;
 
 /// What is to be verified, and against what.
 #[derive(Debug, Default)]
@@ -43,6 +49,8 @@ pub struct Request {
     pub silent_after: Option<Duration>,
     /// How many logs are checked at once.
     pub jobs: usize,
+    /// How much is read for one log.
+    pub most: Most,
 }
 
 /// What was found.
@@ -62,6 +70,10 @@ pub struct Fleet {
     pub logs: Vec<LogReport>,
     /// What was found beside.
     pub findings: Vec<Finding>,
+    /// What was found and the roster acknowledges.
+    pub acknowledged: Vec<Acknowledged>,
+    /// How many of the roster's acknowledgements fit nothing that was found.
+    pub unused: u64,
     /// Objects in the bucket, as far as it was listed.
     pub objects: u64,
     /// Their bytes.
@@ -101,13 +113,14 @@ pub fn verify(
     })?;
     watch.stage(Stage::Download, 0);
     let before = bucket.0.now()?;
-    let inventory = Inventory::take(&*bucket.0, &sums, &request.state, watch)?;
+    let known = Acknowledgements::of(request.roster.as_ref());
+    let inventory = Inventory::take(&*bucket.0, &sums, &request.state, &known, watch)?;
     let now = match before {
         Some(now) => Some(now),
         // Some stores know the time only from an answer.
         None => bucket.0.now()?,
     };
-    let run = Run { bucket: &bucket, request: &request, inventory, now, sums, watch };
+    let run = Run { bucket: &bucket, request: &request, inventory, known, now, sums, watch };
     run.all()
 }
 
@@ -115,6 +128,8 @@ pub(super) struct Run<'a> {
     pub(super) bucket: &'a Bucket,
     pub(super) request: &'a Request,
     pub(super) inventory: Inventory,
+    /// What the roster acknowledges.
+    pub(super) known: Acknowledgements,
     pub(super) now: Option<Timestamp>,
     pub(super) sums: SumKey,
     pub(super) watch: &'a dyn Watch,
@@ -143,6 +158,7 @@ impl Run<'_> {
         }
         self.nothing(&mut fleet, &ids);
         self.foreign(&mut fleet);
+        self.named(&mut fleet);
         match self.strays(&mut fleet) {
             Ok(()) => {}
             Err(ArchiveError::Store(error)) if error.kind != StoreErrorKind::Interrupted => {
@@ -156,11 +172,17 @@ impl Run<'_> {
             .iter()
             .flat_map(|log| log.epochs.iter().map(|it| ((log.id.as_str(), it.epoch), it.data_end)))
             .collect();
-        fleet.versions =
-            versions::look(self.bucket, self.watch, &mut fleet.findings, |log: &LogName| {
-                ids.binary_search(&log.id()).ok()?;
-                Some(ends.get(&(log.id(), log.epoch())).copied().unwrap_or(0))
-            })?;
+        let data_end = |log: &LogName| {
+            ids.binary_search(&log.id()).ok()?;
+            Some(ends.get(&(log.id(), log.epoch())).copied().unwrap_or(0))
+        };
+        let look = versions::Look { bucket: self.bucket, watch: self.watch, known: &self.known };
+        let (versions, acknowledged) = look.at_all(&mut fleet.findings, data_end)?;
+        (fleet.versions, fleet.unused) = (versions, self.known.unused());
+        fleet.acknowledged.extend(acknowledged);
+        for report in &mut fleet.logs {
+            fleet.acknowledged.append(&mut report.acknowledged);
+        }
         for report in &mut fleet.logs {
             let mut saved = std::mem::take(&mut report.saved);
             if report.proven.is_some() {
@@ -263,7 +285,7 @@ impl Run<'_> {
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(id) = ids.get(at) else { return };
-                        match self.log(id) {
+                        match self.one(id) {
                             Ok(report) => {
                                 let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
                                 done.insert(at, report);
@@ -289,6 +311,25 @@ impl Run<'_> {
         }
     }
 
+    /// One log, whose objects may be anybody's: a check that panics is one that found nothing out,
+    /// and the other logs are checked all the same.
+    fn one(&self, id: &str) -> Result<LogReport, ArchiveError> {
+        let checked = panic::catch_unwind(AssertUnwindSafe(|| self.log(id)));
+        checked.unwrap_or_else(|panicked| {
+            let text = panicked.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panicked.downcast_ref::<&str>().copied());
+            let text: String = text.unwrap_or("without a word").chars().take(MOST_TOLD).collect();
+            let what = format!(
+                "the check of this log ended with a fault of auditctl itself ({text}); please \
+                 report it, with a copy of the log's objects"
+            );
+            let finding = Finding::new(Kind::Unread, what).of(id);
+            let saved = self.request.state.logs.get(id).cloned().unwrap_or_default();
+            let id = id.to_owned();
+            Ok(LogReport { id, findings: vec![finding], saved, ..LogReport::default() })
+        })
+    }
+
     fn log(&self, id: &str) -> Result<LogReport, ArchiveError> {
         let expected = self.expected(id);
         let of_id = |key: &&VerifierKey| key.log_id().as_deref() == Some(id);
@@ -307,8 +348,10 @@ impl Run<'_> {
         if listed.is_none() {
             return Ok(self.missing(id, expected));
         }
-        let Run { bucket, now, sums, watch, .. } = self;
-        let check = Check { bucket, subject: &subject, now: *now, sums, watch: *watch };
+        let Run { now, sums, known, watch, .. } = self;
+        let store = Arc::clone(&self.bucket.0);
+        let bucket = &Bucket(Arc::new(Budget::new(store, self.request.most)));
+        let check = Check { bucket, subject: &subject, now: *now, sums, known, watch: *watch };
         let mut report = match check.run() {
             Ok(report) => report,
             Err(error) => not_read(id, &subject, unread(error)?),

@@ -243,6 +243,12 @@ pub(super) fn steps(kinds: &[Finding], is_damaged: bool) -> Vec<&'static str> {
              until the collector has asked its witnesses, or give a cosigned checkpoint with \
              --against FILE",
         ),
+        (
+            has(&[Finding::QuorumOld]),
+            "`auditctl health` shows which witness is behind, and why. A newer cosigned checkpoint \
+             can be given with --against FILE. If the log has not grown since, nothing new was \
+             cosigned: ask for a longer time",
+        ),
     ];
     cases.into_iter().filter(|(applies, _)| *applies).map(|(_, step)| step).collect()
 }

@@ -161,6 +161,8 @@ problems! {
     ArchiveFailing = "archive.failing" [Warning, Critical],
     /// The archive holds another history of the log.
     ArchiveContradicted = "archive.contradicted" [Critical],
+    /// Retention removed records before the archive had them.
+    ArchiveRemovedUnshipped = "archive.removed_unshipped" [Warning],
     /// The certificate for HTTPS ends soon.
     CertificateEnding = "certificate.expiring" [Warning, Critical],
     /// The certificate for HTTPS has expired.

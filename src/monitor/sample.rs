@@ -252,6 +252,8 @@ pub struct Archive {
     pub lag_bytes: Option<u64>,
     /// How long the oldest of them has waited.
     pub age_seconds: Option<u64>,
+    /// Records that retention removed before the archive had them.
+    pub removed_unshipped: Option<u64>,
 }
 
 /// The log's files.
@@ -480,6 +482,7 @@ impl Archive {
             lag_records: number("lag_records"),
             lag_bytes: number("lag_bytes"),
             age_seconds: number("age_seconds"),
+            removed_unshipped: number("removed_unshipped"),
         }
     }
 }

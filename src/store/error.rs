@@ -41,6 +41,8 @@ pub enum StoreErrorKind {
     Unsupported,
     /// The local file could not be read, or is not what its checksums say.
     LocalFile,
+    /// More was asked for than one may read.
+    TooMuch,
     /// The destination is not written as one.
     Usage,
     /// Anything else.
@@ -64,6 +66,7 @@ impl StoreErrorKind {
         "interrupted",
         "unsupported",
         "local_file",
+        "too_much",
         "usage",
         "store",
     ];
@@ -86,6 +89,7 @@ impl StoreErrorKind {
             Self::Interrupted => "interrupted",
             Self::Unsupported => "unsupported",
             Self::LocalFile => "local_file",
+            Self::TooMuch => "too_much",
             Self::Usage => "usage",
             Self::Other => "store",
         }

@@ -162,6 +162,14 @@ fn finding(out: &mut String, finding: &Finding) {
     let _ = writeln!(out, "    What to do: {}", finding.kind.hint());
 }
 
+/// What the roster acknowledges of what was found.
+fn acknowledged(out: &mut String, fleet: &Fleet) {
+    for known in &fleet.acknowledged {
+        let (object, why) = (escape(&known.object), escape(&known.reason));
+        let _ = writeln!(out, "ACKNOWLEDGED {object}: {why} [{}]", known.kind.code());
+    }
+}
+
 /// What limits the verdict, one sentence each.
 fn limits(fleet: &Fleet) -> Vec<String> {
     let mut limits = Vec::new();
@@ -180,6 +188,13 @@ fn limits(fleet: &Fleet) -> Vec<String> {
                 count(unknown, "log")
             ));
         }
+    }
+    if fleet.unused > 0 && !fleet.is_partial {
+        limits.push(format!(
+            "{} of the roster fit nothing that was found. Compare what they name, and remove them \
+             from the roster if it is gone.",
+            count(fleet.unused, "acknowledgement")
+        ));
     }
     if !fleet.had_state {
         limits.push(
@@ -234,12 +249,16 @@ fn limits(fleet: &Fleet) -> Vec<String> {
 fn sentence(fleet: &Fleet) -> String {
     let records: u64 = fleet.logs.iter().map(|log| log.records).sum();
     let heads: u64 = fleet.logs.iter().map(|log| log.heads).sum();
-    let all = format!(
+    let mut all = format!(
         "{}, {}, {}",
         count(fleet.logs.len() as u64, "log"),
         count(records, "record"),
         count(heads, "signed head")
     );
+    if !fleet.acknowledged.is_empty() {
+        let known = count(fleet.acknowledged.len() as u64, "finding");
+        let _ = write!(all, "; {known} acknowledged in the roster");
+    }
     match verdict(fleet) {
         "bad" => {
             let bad = fleet.all_findings().filter(|it| it.severity == Severity::Bad).count();
@@ -268,6 +287,7 @@ pub fn fleet_verify_text(fleet: &Fleet) -> String {
         out.push('\n');
     }
     fleet.all_findings().for_each(|one| finding(&mut out, one));
+    acknowledged(&mut out, fleet);
     limits(fleet).iter().for_each(|limit| {
         let _ = writeln!(out, "Note: {}", escape(limit));
     });
@@ -284,6 +304,7 @@ fn finding_value(finding: &Finding) -> Value {
         "objects": finding.objects,
         "message": finding.what,
         "hint": finding.kind.hint(),
+        "acknowledge": finding.acknowledge,
         "evidence": finding.evidence.iter().map(|one| json!({
             "file": one.name, "note": one.note,
         })).collect::<Vec<_>>(),
@@ -353,6 +374,10 @@ pub fn fleet_verify_json(fleet: &Fleet) -> Value {
         "versions": versions,
         "logs": fleet.logs.iter().map(log_value).collect::<Vec<_>>(),
         "findings": fleet.findings.iter().map(finding_value).collect::<Vec<_>>(),
+        "acknowledged": fleet.acknowledged.iter().map(|known| json!({
+            "code": known.kind.code(), "object": known.object, "reason": known.reason,
+        })).collect::<Vec<_>>(),
+        "acknowledgements_unused": fleet.unused,
         "limits": limits(fleet),
     }})
 }
@@ -415,6 +440,10 @@ pub fn fleet_report_text(fleet: &Fleet, made_by: &str) -> String {
     if !fleet.findings.is_empty() {
         out.push_str("\nBeside the logs\n");
         fleet.findings.iter().for_each(|one| finding(&mut out, one));
+    }
+    if !fleet.acknowledged.is_empty() {
+        out.push_str("\nAcknowledged in the roster\n");
+        acknowledged(&mut out, fleet);
     }
     out.push_str("\nWhat this does not show\n");
     limits(fleet).iter().for_each(|limit| {

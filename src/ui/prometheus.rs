@@ -267,6 +267,11 @@ fn of_archive(report: &HealthReport) -> Vec<Family> {
     [
         family("archive_objects", "Objects put into the archive.", "objects"),
         family("archive_bytes", "Their bytes.", "bytes"),
+        family(
+            "archive_removed_unshipped",
+            "Records that retention removed before the archive had them for good.",
+            "removed_unshipped",
+        ),
     ]
     .into_iter()
     .flatten()

@@ -384,6 +384,7 @@ pub fn checkpoint_json(
     anchor: &Anchor,
     wrong: Option<&str>,
     witnessed: Option<&Witnessed>,
+    old: Option<&str>,
 ) -> String {
     let mut findings: Vec<Value> = wrong
         .iter()
@@ -392,6 +393,9 @@ pub fn checkpoint_json(
     if let Some(witnessed) = witnessed.filter(|witnessed| !witnessed.quorum_met) {
         let message = witnessed.why_not();
         findings.push(json!({"kind": "no_quorum", "file": anchor.name, "message": message}));
+    }
+    if let Some(message) = old {
+        findings.push(json!({"kind": "quorum_old", "file": anchor.name, "message": message}));
     }
     let mut value = json!({
         "passed": findings.is_empty(),

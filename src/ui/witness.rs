@@ -22,6 +22,14 @@ pub fn witnessed_text(witnessed: Option<&Witnessed>) -> String {
         };
         text.push_str(&format!("  {:<13} {} {says}\n", "", escape(&one.name)));
     }
+    let alone = witnessed.log_alone.map(|alone| match alone {
+        0 => "the quorum covers every signed record".to_owned(),
+        1 => "1 record is signed by the log alone: no quorum covers it".to_owned(),
+        _ => format!("{alone} records are signed by the log alone: no quorum covers them"),
+    });
+    if let Some(alone) = alone {
+        text.push_str(&format!("  {:<13} {alone}\n", ""));
+    }
     text
 }
 

@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use auditctl::archive::{ArchiveError, Archiver, Cuts, ObjectName, POSITION_FILE, Wanted};
+use auditctl::archive::{
+    ArchiveError, ArchiveStatus, Archiver, Cuts, ObjectName, POSITION_FILE, Wanted,
+};
 use auditctl::audit::tree::merkle::Range;
 use auditctl::audit::{Event, Options, RetentionRule};
-use auditctl::backup::{Extent, Unwatched};
+use auditctl::backup::{Extent, Stage, Unwatched, Watch};
+use auditctl::fsio::OsFs;
 use auditctl::store::fault::Operation;
 use auditctl::store::{BackupStore, LocalStore};
 
@@ -294,13 +298,43 @@ fn what_retention_removed_before_it_was_shipped_is_said_and_the_rest_is_restored
     log.record(Event::new("new")).expect("accepted").wait().expect("durable");
     let removed = log.manifest().pruned.end();
     log.close().expect("closed");
-    let again = fleet.ship();
-    assert_eq!(again.removed_unshipped, removed - shipped.tree_size, "{again:?}");
+    let lost = removed - shipped.tree_size;
+    // Passes that stop in the middle find it again, and count it once.
+    let small = Archiver { cuts: Cuts { data_bytes: 1, ..fleet.cuts }, ..fleet.archiver() };
+    for puts in 0..6 {
+        let stopped = small.pass_and_note(&Stops(AtomicU32::new(puts)));
+        assert!(matches!(stopped, Err(ArchiveError::Interrupted)), "{stopped:?}");
+    }
+    let again = fleet.archiver().pass_and_note(&Unwatched).expect("shipped");
+    assert_eq!(again.removed_unshipped_ever, lost, "{again:?}");
     assert_eq!(again.data_end, again.tree_size, "what follows the gap is data at once");
     assert_eq!(fleet.restored(), all_lines(&fleet.home.log_dir()));
     fleet.record(5);
-    assert_eq!(fleet.ship().removed_unshipped, 0);
+    let more = fleet.archiver().pass_and_note(&Unwatched).expect("shipped");
+    assert_eq!((more.removed_unshipped, more.removed_unshipped_ever), (0, lost));
     assert_eq!(fleet.restored(), all_lines(&fleet.home.log_dir()));
+    // Whoever ships later knows of it, also where the position is lost.
+    fleet.forget_position();
+    fleet.record(5);
+    fleet.archiver().pass_and_note(&Unwatched).expect("shipped");
+    let status = ArchiveStatus::read(&OsFs, &fleet.home.log_dir()).expect("readable");
+    let status = status.expect("noted");
+    assert_eq!((status.removed_unshipped, status.removed_at.is_some()), (lost, true));
+}
+
+/// Stops a pass that has put so many objects.
+struct Stops(AtomicU32);
+
+impl Watch for Stops {
+    fn stage(&self, _: Stage, _: u64) {}
+
+    fn advance(&self, _: u64) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn interrupted(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::archive::Fleet;
 use crate::backups::record_into;
+use crate::rpo::Rpo;
 use crate::serving::{Peer, Serving};
 use crate::support::{
     Dir, Moments, all_lines, count, eventually, json, measured, ok, open, options, run, types,
@@ -305,13 +306,14 @@ fn a_hundred_kills_of_a_shipping_host_lose_nothing_that_was_shipped() {
     let bucket = bucket(&dir);
     let settings = format!("checkpoint_interval = \"100ms\"\n{}", to(&bucket));
     let mut moments = Moments::up_to(Duration::from_millis(500), 11);
+    let rpo = Rpo::of(&dir.log());
     let (mut safe, mut acknowledged) = (0, 0);
     for kill in 0..KILLS {
         let serving = Serving::start_with(&dir, &settings, &["--http", "off"], &[]);
         let mut peer = serving.connect();
         let until = Instant::now() + moments.next();
         while Instant::now() < until {
-            send(&mut peer, 3);
+            (0..3).for_each(|_| rpo.send(&mut peer));
             acknowledged += 3;
         }
         serving.kill_nine();
@@ -330,6 +332,7 @@ fn a_hundred_kills_of_a_shipping_host_lose_nothing_that_was_shipped() {
     serving.terminate();
     let lines = there_once(&dir, all_lines(&dir.log()).len() as u64);
     measured(&format!("{KILLS} kills, {acknowledged} events, {} records archived", lines.len()));
+    measured(&format!("interval 1 s, a kill every half second: {}", rpo.told()));
 }
 
 /// What is restored is the log's beginning, with at least so many records, and no data object

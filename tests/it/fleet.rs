@@ -119,7 +119,8 @@ impl Hosts {
             (self.id(at), expected)
         });
         let date = "2026-02-04T21:09:40Z".parse().expect("a time");
-        Roster { name: "test".to_owned(), sequence: 1, date, logs: logs.collect() }
+        let (name, acknowledged) = ("test".to_owned(), Vec::new());
+        Roster { name, sequence: 1, date, logs: logs.collect(), acknowledged }
     }
 
     pub(crate) fn request(&self) -> Request {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use auditctl::archive::ObjectName;
 use auditctl::backup::Unwatched;
 use auditctl::clock::{Clock, SystemClock};
-use auditctl::fleet::{Fleet, Request, Versions, verify};
+use auditctl::fleet::{Fleet, Request, Roster, Versions, verify};
 use auditctl::store::{BackupStore, Body, Put};
 
 use crate::backups::read;
@@ -54,6 +54,26 @@ fn in_a_bucket_with_versions_what_was_removed_and_what_was_put_again_is_named() 
     let finding = fleet.all_findings().next().expect("one");
     assert!(finding.objects[0].ends_with(&data), "{finding:?}");
     assert_eq!(finding.log, Some(hosts.id(0)));
+    // Nothing heals that. Whoever knows of it signs the line that the finding gives.
+    let line = finding.acknowledge.first().expect("a line").clone();
+    assert!(line.contains(" version=") && line.ends_with(" reason=WHY"), "{line}");
+    let text = format!("{}{line}\n", hosts.roster());
+    let roster = Roster::read_text(text.as_bytes()).expect("a roster");
+    let known = |store: &Arc<dyn BackupStore>| {
+        let roster = Some(roster.clone());
+        let request = Request { trusts_times: true, roster, ..hosts.request() };
+        verify(store.clone(), request, &Unwatched).expect("verified")
+    };
+    let fleet = known(&store);
+    assert_eq!((fleet.worst(), fleet.acknowledged.len()), (None, 1), "{}", said(&fleet));
+    // Whoever puts it once more, or removes it, did something new.
+    store.remove(&data, None).expect("hidden");
+    let fleet = known(&store);
+    assert!(codes(&fleet).contains("removed"), "{}", said(&fleet));
+    put(&*store, &data, &read(&hosts.bucket().join(&data)));
+    let fleet = known(&store);
+    assert_eq!(codes(&fleet), BTreeSet::from(["overwritten"]), "{}", said(&fleet));
+    assert_eq!((fleet.acknowledged.len(), fleet.unused), (0, 1));
     // So is a tail that is hidden before its records are in data; a lifecycle rule does that later.
     let tail = hosts.of(1).into_iter().find(|name| matches!(name, ObjectName::Tail(..)));
     store.remove(&tail.expect("a tail").to_string(), None).expect("hidden");

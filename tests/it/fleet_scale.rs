@@ -101,7 +101,8 @@ fn a_bucket_of_many_logs_is_listed_and_verified_in_bounded_memory() {
     let bucket = dir.path().join("bucket");
     let logs = (0..count).map(|nth| simulated(&bucket, nth)).collect();
     let date = "2026-02-04T21:09:40Z".parse().expect("a time");
-    let roster = Roster { name: "many".to_owned(), sequence: 1, date, logs };
+    let roster =
+        Roster { name: "many".to_owned(), sequence: 1, date, logs, acknowledged: Vec::new() };
     let store = Arc::new(LocalStore::new(&bucket));
     let (before, begun) = (peak_kib(), Instant::now());
     let listed = list(store.clone(), 2, &Unwatched).expect("listed");

@@ -470,3 +470,36 @@ fn p1_no_id_is_recorded_twice_after_a_loss_of_power_at_any_moment() {
 fn p1_the_same_where_the_writer_that_knows_ids_syncs_at_intervals() {
     ids_survive_power_loss(Durability::Interval, 0x0fed_cba9_8765_4321);
 }
+
+/// For docs/sending.md; told, not judged.
+#[test]
+#[ignore = "measures, with a million ids"]
+fn what_a_million_ids_cost() {
+    let (count, text) = (1_000_000, "x".repeat(60));
+    for with_ids in [false, true] {
+        let dir = Dir::new();
+        let with = || Options {
+            durability: Durability::Interval,
+            write_queue_capacity: 100_000,
+            ..options(&dir)
+        };
+        let log = open(with());
+        let begun = std::time::Instant::now();
+        for n in 0..count {
+            let event = Event::new("paid").actor("alice").target(&*text);
+            let event = if with_ids { event.id(format!("order-{n}")) } else { event };
+            let _ = log.record(event).expect("accepted");
+        }
+        let recorded = begun.elapsed();
+        all_compressed(&log);
+        log.close().expect("closed");
+        let begun = std::time::Instant::now();
+        let log = open(with());
+        let opened = begun.elapsed();
+        let ids = log.status().expect("a status").get(Word::Ids);
+        crate::support::measured(&format!(
+            "ids: {with_ids}: {count} events recorded in {recorded:.2?}, opened in {opened:.2?} with {ids} ids"
+        ));
+        drop(log);
+    }
+}

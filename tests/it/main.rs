@@ -17,10 +17,18 @@ mod alerts_targets;
 mod architecture;
 mod archive;
 mod archive_cli;
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs", feature = "parquet"))]
+mod archive_cloud;
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs", feature = "parquet"))]
+mod archive_cut;
 mod archive_forged;
 mod archive_hostile;
 mod archive_known;
 mod archive_mended;
+#[cfg(feature = "s3")]
+mod archive_netns;
+#[cfg(feature = "s3")]
+mod archive_policy;
 mod archive_serve;
 mod backup_cli;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
@@ -37,7 +45,11 @@ mod c2sp;
 mod cli;
 mod clock;
 mod corpora;
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs", feature = "parquet"))]
+mod counting;
 mod crash;
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs", feature = "parquet"))]
+mod cutting;
 mod descriptors;
 mod differential;
 #[cfg(feature = "s3")]
@@ -63,7 +75,9 @@ mod exact;
 mod faults;
 mod fetched;
 mod fleet;
+mod fleet_acknowledged;
 mod fleet_attacked;
+mod fleet_bounded;
 mod fleet_cli;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod fleet_cloud;
@@ -132,6 +146,7 @@ mod record_wait;
 mod redact;
 mod repair;
 mod retention;
+mod rpo;
 #[cfg(feature = "encryption")]
 mod sealed;
 mod serve;

@@ -226,7 +226,7 @@ fn pump_down(
 }
 
 /// Writes one address over the other, where both have the same length.
-fn name_proxy(bytes: &mut [u8], server: &str, proxy: &str) {
+pub(crate) fn name_proxy(bytes: &mut [u8], server: &str, proxy: &str) {
     if server.len() != proxy.len() || bytes.len() < server.len() {
         return;
     }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use auditctl::archive::HostName;
 use auditctl::store::{
     BackupStore, Destination, Environment, Limits, LocalStore, Provider, RetryPolicy, connect,
 };
@@ -154,6 +155,12 @@ pub(crate) fn limits() -> Limits {
     }
 }
 
+/// This host, as it stands in the names of an archive's objects.
+pub(crate) fn this_host() -> HostName {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
+    HostName::of(name.trim())
+}
+
 /// No secret of the tests' may be in it.
 pub(crate) fn assert_no_secret(text: &str) {
     for secret in [SECRET, AZURE_KEY, "sig=", "Signature=", "upload_id="] {
@@ -209,7 +216,10 @@ fn azurite() -> Result<PathBuf, String> {
 
 /// Starts a program that ends when this process does, however that ends, and
 /// waits until it listens.
-fn start(program: &Path, args: impl Fn(SocketAddr) -> Vec<String>) -> Result<Server, String> {
+pub(crate) fn start(
+    program: &Path,
+    args: impl Fn(SocketAddr) -> Vec<String>,
+) -> Result<Server, String> {
     let said = |error: std::io::Error| error.to_string();
     let address = {
         let free = TcpListener::bind("127.0.0.1:0").map_err(said)?;

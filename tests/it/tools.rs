@@ -22,6 +22,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("script", "bsdutils"),
     ("haproxy", "haproxy"),
     ("java", "default-jre-headless"),
+    ("ip", "iproute2"),
 ];
 
 /// What a skipped test may say wherever it runs, and why that is no hole.
@@ -29,6 +30,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("only root", "whoever is not root cannot become another user or give files away"),
     ("another user cannot run the program here", "the checkout may be closed to others"),
     ("this user may not mount", "a container's kernel may not let even root mount a tmpfs"),
+    ("no network namespaces", "a container may not let even root make any"),
     ("no btrfs can be mounted", "the kernel may have no btrfs, or no loop devices"),
     ("no time zones", "a machine may be without tzdata; `.ci/run` installs it"),
     ("only loopback", "a machine without a network has no address to be asked at"),

@@ -209,6 +209,29 @@ fn a_collector_has_its_checkpoints_cosigned_and_anybody_can_check_that() {
     assert_eq!(report["witnessed"]["quorum_met"], true);
     assert_eq!(report["witnessed"]["witnesses"][0]["standing"], "cosigned");
     assert_eq!(report["completeness"], "anchored");
+    // What nobody but the log vouches for is counted, and a quorum has an age.
+    assert!(report["witnessed"]["quorum_at"].is_string(), "{report}");
+    let covered = report["witnessed"]["tree_size"].as_u64().expect("a size");
+    let size = report["tree_size"].as_u64().expect("a size");
+    assert_eq!(report["witnessed"]["log_alone"], size - covered, "{report}");
+    ok(&dir, &["verify", "--policy", "policy", "--cosigned-within", "1h"]);
+    eventually("a second is over", || {
+        let within = ["verify", "--policy", "policy", "--cosigned-within", "1s"];
+        let (code, report) = json(&dir, &within);
+        let old = report["findings"][0]["kind"] == "quorum_old";
+        assert_eq!(code, i32::from(old), "{report}");
+        old
+    });
+    let kept = cosigned(&dir);
+    let kept = kept.to_str().expect("utf-8");
+    let elsewhere = Dir::new();
+    let name = |name: &str| dir.path().join(name).to_str().expect("utf-8").to_owned();
+    let check = ["verify", kept, "--public-key", &name("accepted"), "--policy", &name("policy")];
+    let (code, report) = json(&elsewhere, &[&check[..], &["--cosigned-within", "1s"]].concat());
+    assert_eq!((code, &report["findings"][0]["kind"]), (1, &"quorum_old".into()), "{report}");
+    std::fs::write(dir.path().join("nobody"), "quorum none\n").expect("written");
+    let nobody = ["verify", "--policy", "nobody", "--cosigned-within", "1h"];
+    assert_eq!(run(&dir, &nobody).0, 2);
     for format in ["json", "tlog-proof"] {
         let file = format!("proof.{format}");
         let seq = seq.to_string();

@@ -106,6 +106,10 @@ pub struct Evaluation {
     pub standings: Vec<Standing>,
     /// Whether enough of them cosigned, and nothing is wrong.
     pub quorum_met: bool,
+    /// When the quorum was last confirmed, in seconds since 1970 by the witnesses' clocks: those
+    /// that cosigned then or later are enough. `None` where there is no quorum, or none is asked
+    /// for.
+    pub quorum_at: Option<u64>,
 }
 
 impl Policy {
@@ -146,19 +150,27 @@ impl Policy {
             self.witnesses.iter().map(|witness| witness.standing(note)).collect();
         // A note with a wrong signature by a known key is no good one.
         let sound = !standings.contains(&Standing::Wrong);
+        let quorum_met = sound && self.is_met(&standings, 0);
+        let mut times: Vec<u64> = standings.iter().filter_map(Standing::time).collect();
+        times.sort_unstable();
+        let newest = times.into_iter().rev().find(|since| self.is_met(&standings, *since));
+        let quorum_at = newest.filter(|_| quorum_met && self.asks());
+        Evaluation { standings, quorum_met, quorum_at }
+    }
+
+    /// Whether those that cosigned since then are enough.
+    fn is_met(&self, standings: &[Standing], since: u64) -> bool {
         let mut met: Vec<bool> = Vec::with_capacity(self.members.len());
         for member in &self.members {
             met.push(match &member.what {
-                What::Witness(at) => matches!(standings[*at], Standing::Cosigned(_)),
+                What::Witness(at) => standings[*at].time().is_some_and(|time| time >= since),
                 What::Group(least, of) => of.iter().filter(|at| met[**at]).count() >= *least,
             });
         }
-        let quorum_met = sound
-            && match self.quorum {
-                Quorum::None => true,
-                Quorum::Of(member) => met[member],
-            };
-        Evaluation { standings, quorum_met }
+        match self.quorum {
+            Quorum::None => true,
+            Quorum::Of(member) => met[member],
+        }
     }
 
     /// Whether a log that the policy names signed the checkpoint; true if it names none.
@@ -170,6 +182,16 @@ impl Policy {
             same_name || signed.verify(key).is_ok()
         };
         self.logs.is_empty() || self.logs.iter().filter_map(|log| log.key.as_ref()).any(signs)
+    }
+}
+
+impl Standing {
+    /// When it cosigned.
+    fn time(&self) -> Option<u64> {
+        match self {
+            Self::Cosigned(at) => Some(*at),
+            _ => None,
+        }
     }
 }
 

@@ -17,12 +17,14 @@ use crate::cli::commands::prove::{Format, write};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::progress::Progress;
-use crate::fleet::{self, FindingKind, Fleet, MAX_ROSTER_BYTES, Request, Roster, Severity, State};
+use crate::fleet::{
+    self, FindingKind, Fleet, MAX_ROSTER_BYTES, Most, Request, Roster, Severity, State,
+};
 use crate::fsio::lock::lock_for_change;
 use crate::fsio::{Fs, OpenMode, OsFs};
 use crate::store::BackupStore;
 use crate::ui;
-use crate::units::{hex, parse_duration};
+use crate::units::{ByteSize, hex, parse_duration};
 
 /// Check many logs in one archive.
 ///
@@ -128,6 +130,13 @@ struct CheckArgs {
     /// After how long without anything new a log is silent, where the roster does not say it
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     silent_after: Option<Duration>,
+    /// Check a log only so far: so many objects are listed for it, and so many asked for. What is
+    /// left is a finding (unread), and other logs are checked all the same
+    #[arg(long, value_name = "N", default_value_t = Most::default().objects)]
+    log_objects: u64,
+    /// The same for the bytes that are read for a log
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(Most::default().bytes))]
+    log_bytes: ByteSize,
     /// Keep signed notes that prove a finding in this directory
     #[arg(long, value_name = "DIR")]
     evidence: Option<PathBuf>,
@@ -259,6 +268,7 @@ fn check(context: &Context, args: &CheckArgs) -> Result<Fleet, CliError> {
         trusts_times: args.trust_mtime || !archive.is_directory(),
         silent_after: args.silent_after,
         jobs: jobs(&args.place),
+        most: Most { objects: args.log_objects, bytes: args.log_bytes.0 },
     };
     let verified = fleet::verify(store, request, &progress);
     progress.finish();

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -23,6 +24,7 @@ use crate::config::Settings;
 use crate::fsio::{self, Fs, OsFs};
 use crate::health::FoundBy;
 use crate::ui;
+use crate::units::parse_duration;
 
 mod proof;
 mod what;
@@ -59,6 +61,10 @@ pub(crate) struct VerifyArgs {
     /// checkpoint is audit.cosigned beside the log, or given with --against
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// How long ago the witnesses may have cosigned it, by their own clocks. An older quorum fails
+    /// (quorum_old)
+    #[arg(long, value_name = "TIME", requires = "policy", value_parser = parse_duration)]
+    cosigned_within: Option<Duration>,
     /// The log's public key, kept elsewhere [default: audit.pub beside the log]
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
@@ -95,6 +101,10 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
         None => None,
     };
     let policy = args.policy.as_deref().map(policy).transpose()?;
+    if args.cosigned_within.is_some() && policy.as_ref().is_some_and(|policy| !policy.asks()) {
+        let text = "--cosigned-within needs a policy with a quorum, and this one asks for none";
+        return Err(CliError::usage(text));
+    }
     if let Some(path) = &args.proof {
         return proof::check(context, path, args, (key.as_ref(), policy.as_ref()));
     }
@@ -123,7 +133,8 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
             if OsFs.meta(&LogPaths::new(&settings.log_dir).manifest()).is_ok() {
                 return log(context, &settings, args, (key, policy), Some(*anchor));
             }
-            what::checkpoint(context, &anchor, (key.as_ref(), policy.as_ref()))
+            let within = args.cosigned_within;
+            what::checkpoint(context, &anchor, (key.as_ref(), policy.as_ref(), within))
         }
         _ => log(context, &settings, args, (key, policy), None),
     }
@@ -155,6 +166,7 @@ fn log(
     let now = SystemClock.now();
     let request =
         Request { quick: args.quick, key, anchors, policy, since, now, ..Request::default() };
+    let request = Request { cosigned_within: args.cosigned_within, ..request };
     let verified = verify(&fs, &settings.log_dir, &request, &progress);
     progress.finish();
     let (report, state) = verified?;
@@ -167,7 +179,8 @@ fn log(
         let against = request.anchors.len() > contradicting.len();
         // Which policy is asked about is the asker's: it is nothing that is wrong with the log.
         let mut of_log = report.clone();
-        of_log.findings.retain(|finding| finding.kind != Kind::NoQuorum);
+        let of_policy = |kind| matches!(kind, Kind::NoQuorum | Kind::QuorumOld);
+        of_log.findings.retain(|finding| !of_policy(finding.kind));
         found::verified(settings, &of_log, FoundBy::Verify, against);
     }
     let place = settings.log_dir.display().to_string();

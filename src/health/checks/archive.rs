@@ -18,6 +18,8 @@ const NAME: &str = "archive";
 /// Below that nobody is woken, however short the interval is.
 const LEAST_WARN: Duration = Duration::from_secs(300);
 const LEAST_CRITICAL: Duration = Duration::from_secs(3_600);
+/// That records were removed unshipped is told for so long after it was last found.
+const TELL_OF_REMOVED: Duration = Duration::from_secs(30 * 86_400);
 /// So many passes in a row fail before it is told: one may.
 const FAILURES: u64 = 3;
 
@@ -43,6 +45,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Option<Check> {
     let mut findings = Vec::new();
     findings.extend(lag.and_then(|lag| behind(lag, settings)));
     findings.extend(failing(archive, facts));
+    findings.extend(removed(archive, facts));
     let status = archive.status.as_ref();
     let seconds_of = |at: crate::clock::Timestamp| at.micros() as f64 / 1e6;
     let error = status.and_then(|status| status.error.as_ref());
@@ -62,7 +65,8 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Option<Check> {
         .metric("last_error", error.map(|error| error.code.clone()))
         .metric("last_error_timestamp_seconds", error.map(|error| seconds_of(error.at)))
         .metric("objects", status.map(|status| status.objects))
-        .metric("bytes", status.map(|status| status.bytes));
+        .metric("bytes", status.map(|status| status.bytes))
+        .metric("removed_unshipped", status.map(|status| status.removed_unshipped));
     if let Some(hint) = check.problem().and_then(hint) {
         check = check.hint(hint);
     }
@@ -83,7 +87,25 @@ fn hint(problem: Problem) -> Option<&'static str> {
             "stop the collector and keep a copy of the log. docs/codes.md, under \
              archive_contradicted, says how to find out which history is right"
         }
+        Problem::ArchiveRemovedUnshipped => {
+            "look whether a backup holds these records. Ship more often than retention removes \
+             segments, or set retention_requires_backup: retention then waits for the archive"
+        }
         _ => return None,
+    })
+}
+
+/// What nobody can ship any more; told long enough that somebody reads it.
+fn removed(archive: &Archive, facts: &Facts) -> Option<Finding> {
+    let status = archive.status.as_ref().filter(|status| status.removed_unshipped > 0)?;
+    let old = since(status.removed_at?, facts.now);
+    (old < TELL_OF_REMOVED).then(|| {
+        let text = format!(
+            "retention removed {} before the archive had them for good, last found {} ago",
+            count(status.removed_unshipped, "record"),
+            age(old)
+        );
+        (Problem::ArchiveRemovedUnshipped, Status::Warning, text)
     })
 }
 

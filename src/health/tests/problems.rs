@@ -170,7 +170,8 @@ pub(crate) fn with(problem: Problem) -> Sample {
         Problem::ArchiveUnknown
         | Problem::ArchiveBehind
         | Problem::ArchiveFailing
-        | Problem::ArchiveContradicted => of_archive(problem),
+        | Problem::ArchiveContradicted
+        | Problem::ArchiveRemovedUnshipped => of_archive(problem),
         Problem::BackupOld
         | Problem::BackupFailed
         | Problem::BackupLogChanged
@@ -234,6 +235,8 @@ pub(super) fn shipped(sample: &Sample, records: u64) {
         tail_bytes: 0,
         key_changes: None,
         shipped_at: at,
+        removed_unshipped: 0,
+        removed_to: 0,
         checkpoint: None,
     };
     let bytes = encode_file(Kind::ARCHIVE, &position, Layout::Pretty).expect("JSON");
@@ -260,9 +263,39 @@ fn of_archive(problem: Problem) -> Sample {
             failed("unreachable", 3);
         }
         Problem::ArchiveContradicted => failed("archive_contradicted", 1),
+        Problem::ArchiveRemovedUnshipped => {
+            shipped(&sample, 2);
+            removed(&sample, 7, sample.clock.now());
+        }
         _ => {}
     }
     sample
+}
+
+/// So many records were removed before they were shipped, as was found then.
+fn removed(sample: &Sample, removed_unshipped: u64, then: Timestamp) {
+    let status = ArchiveStatus {
+        at: sample.clock.now(),
+        destination: "/archive/".to_owned(),
+        removed_unshipped,
+        removed_at: Some(then),
+        ..ArchiveStatus::default()
+    };
+    status.store(&OsFs, &sample.settings.log_dir).expect("written");
+}
+
+/// The warning ends, and the number stays.
+#[test]
+fn records_that_were_removed_unshipped_are_told_for_a_month_and_counted_for_ever() {
+    let sample = archived();
+    shipped(&sample, 2);
+    for (days, expected) in [(29, Warning), (31, Healthy)] {
+        let then = Timestamp::from_micros(sample.clock.now().micros() - days * 86_400_000_000);
+        removed(&sample, 7, then);
+        let report = sample.health().report;
+        let check = report.check("archive").expect("there");
+        assert_eq!((check.status, check.number("removed_unshipped")), (expected, Some(7.0)));
+    }
 }
 
 /// What is missing is judged by when it was accepted, whatever its own time is; how long the

@@ -423,15 +423,18 @@ fn archive_pieces(archive: &Archive) -> Vec<Piece> {
         Status::Healthy => None,
         status => Some(status_style(status)),
     };
-    let text = match (archive.lag_records, archive.age_seconds) {
-        (Some(0), _) => "holds everything".to_owned(),
-        (Some(lag), Some(age)) => {
-            let piece = Piece { text: format!("{} missing", thousands(lag)), style };
-            return vec![piece, Piece::plain(format!("the oldest {}", ago(age as f64)))];
-        }
-        _ => "not known".to_owned(),
+    let mut pieces = match (archive.lag_records, archive.age_seconds) {
+        (Some(0), _) => vec![Piece { text: "holds everything".to_owned(), style }],
+        (Some(lag), Some(age)) => vec![
+            Piece { text: format!("{} missing", thousands(lag)), style },
+            Piece::plain(format!("the oldest {}", ago(age as f64))),
+        ],
+        _ => vec![Piece { text: "not known".to_owned(), style }],
     };
-    vec![Piece { text, style }]
+    if let Some(removed @ 1..) = archive.removed_unshipped {
+        pieces.push(Piece::plain(format!("{} removed unshipped", thousands(removed))));
+    }
+    pieces
 }
 
 fn disk_pieces(sample: &Sample) -> Vec<Piece> {

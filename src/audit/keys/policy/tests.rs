@@ -70,6 +70,28 @@ fn a_quorum_is_met_by_those_whom_the_policy_asks_for_and_by_no_others() {
 }
 
 #[test]
+fn a_quorum_is_as_old_as_the_oldest_cosignature_that_it_needs() {
+    let log = SigningKey::generate(LOG).expect("a key");
+    let note = checkpoint(&log);
+    let (keys, lines) = witnesses(3);
+    let at = |times: &[u64]| {
+        let more = keys.iter().zip(times).map(|(key, time)| key.cosign(note.text(), *time));
+        let all = note.signatures().iter().cloned().chain(more).collect();
+        Note::new(note.text().to_owned(), all).expect("a note")
+    };
+    for (quorum, times, expected) in [
+        ("group g 2 a b c\nquorum g\n", &[100, 300, 200][..], Some(200)),
+        ("group g any a b c\nquorum g\n", &[100, 300, 200], Some(300)),
+        ("group g all a b c\nquorum g\n", &[100, 300, 200], Some(100)),
+        ("group g 2 a b c\nquorum g\n", &[100], None),
+        ("quorum none\n", &[100], None),
+    ] {
+        let policy = Policy::parse(format!("{lines}{quorum}").as_bytes()).expect(quorum);
+        assert_eq!(policy.evaluate(&at(times)).quorum_at, expected, "{quorum}");
+    }
+}
+
+#[test]
 fn one_witness_that_signs_twice_counts_once_and_a_wrong_cosignature_spoils_all() {
     let log = SigningKey::generate(LOG).expect("a key");
     let note = checkpoint(&log);

@@ -29,6 +29,7 @@ pub(in crate::audit) mod view;
 mod witnessed;
 
 use std::path::Path;
+use std::time::Duration;
 
 pub use anchor::Anchor;
 pub use chance::Chance;
@@ -71,6 +72,8 @@ pub struct Request {
     /// Which witnesses have to have cosigned one of these heads, or the one in
     /// `audit.cosigned`.
     pub policy: Option<Policy>,
+    /// How old their quorum may be, by their clocks.
+    pub cosigned_within: Option<Duration>,
     /// What the last verification had proven: read only what is new, and a part of
     /// the rest. Not together with `quick`.
     pub since: Option<State>,
@@ -191,6 +194,7 @@ impl Run<'_> {
             Some(_) => witnessed::cosigned(view)?,
             None => None,
         };
+        let mut covers = Vec::new();
         for anchor in request.anchors.iter().chain(&cosigned) {
             let found = anchor::compare(
                 view,
@@ -200,6 +204,7 @@ impl Run<'_> {
                 &mut self.tally,
             )?;
             anchored = anchored.max(found);
+            covers.push((anchor, found));
         }
         // What stands behind is another key's.
         let closed = if foreign { false } else { self.end(&pieces, signed, last)? };
@@ -241,8 +246,9 @@ impl Run<'_> {
         report.holes = holes;
         report.abandoned = abandoned;
         if let Some(policy) = &request.policy {
-            let anchors = request.anchors.iter().chain(&cosigned);
-            let (witnessed, finding) = witnessed::judge(policy, anchors, key.keys.as_ref());
+            let (keys, size) = (key.keys.as_ref(), report.tree_size);
+            let (witnessed, finding) =
+                witnessed::judge(request, policy, covers.into_iter(), keys, size);
             report.witnessed = witnessed;
             report.findings.extend(finding);
         }

@@ -38,11 +38,13 @@ pub enum Kind {
     Unprovable,
     /// Too few of a policy's witnesses cosigned a checkpoint of the log.
     NoQuorum,
+    /// Enough of them did, and too long ago.
+    QuorumOld,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Altered,
         Self::StoredBytes,
         Self::Missing,
@@ -56,6 +58,7 @@ impl Kind {
         Self::Restored,
         Self::Unprovable,
         Self::NoQuorum,
+        Self::QuorumOld,
     ];
 
     /// A stable name for scripts.
@@ -75,6 +78,7 @@ impl Kind {
             Self::Restored => "restored",
             Self::Unprovable => "unprovable",
             Self::NoQuorum => "no_quorum",
+            Self::QuorumOld => "quorum_old",
         }
     }
 
@@ -90,6 +94,7 @@ impl Kind {
                 | Self::Restored
                 | Self::Unprovable
                 | Self::NoQuorum
+                | Self::QuorumOld
         )
     }
 }
@@ -394,6 +399,13 @@ pub struct Witnessed {
     pub tree_size: u64,
     /// Whether the policy's quorum is met.
     pub quorum_met: bool,
+    /// When, by the witnesses' clocks: those that cosigned then or later are enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quorum_at: Option<Timestamp>,
+    /// How many of the log's signed records no quorum covers: only the log's own key vouches for
+    /// them. Absent where only the checkpoint was looked at, and not the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_alone: Option<u64>,
     /// The policy's witnesses.
     pub witnesses: Vec<WitnessStanding>,
 }
@@ -509,7 +521,8 @@ impl Report {
     /// Whether as many witnesses cosigned as the policy asks for, if there is one.
     #[must_use]
     pub fn is_witnessed(&self) -> bool {
-        self.findings.iter().all(|finding| finding.kind != Kind::NoQuorum)
+        let speaks = |kind| matches!(kind, Kind::NoQuorum | Kind::QuorumOld);
+        !self.findings.iter().any(|finding| speaks(finding.kind))
     }
 
     /// How many records were given up.

@@ -12,6 +12,7 @@ use crate::cli::open::shared_fs;
 use crate::clock::SystemClock;
 use crate::collector::Warning;
 use crate::config::Settings;
+use crate::store::StoreErrorKind;
 use crate::ui::printer::Printer;
 
 /// How long the last pass may take, once the log is closed.
@@ -110,6 +111,10 @@ fn hint(error: &ArchiveError) -> &'static str {
         }
         ArchiveError::LogDamaged(_) | ArchiveError::Log(_) => {
             "run `auditctl verify`; `auditctl repair` puts back what a copy holds"
+        }
+        ArchiveError::Store(error) if error.kind == StoreErrorKind::AccessDenied => {
+            "compare the credentials' policy with that in docs/archive.md, under Permissions. Events \
+             are taken as before, and what is missing is shipped once it is allowed"
         }
         ArchiveError::Locked { .. } => "another process ships this log; it is tried again",
         _ => {

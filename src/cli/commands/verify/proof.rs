@@ -1,6 +1,7 @@
 //! `verify --proof`: what `prove` wrote, in any of its forms.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::{MAX_FILE_BYTES, VerifyArgs, anchor};
 use crate::audit::keys::checkpoint::{SignedCheckpoint, VerifierKey};
@@ -14,6 +15,7 @@ use crate::audit::tree::document::Kind;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::shared_fs;
+use crate::clock::{Clock, SystemClock};
 use crate::ui::{self, ProofKey};
 
 pub(super) fn check(
@@ -74,7 +76,9 @@ pub(super) fn check(
         }
     };
     let witnessed = match (policy, checkpoint) {
-        (Some(policy), Some(checkpoint)) => Some(witnessed(path, &checkpoint, policy)?),
+        (Some(policy), Some(checkpoint)) => {
+            Some(witnessed(path, &checkpoint, policy, args.cosigned_within)?)
+        }
         _ => None,
     };
     let said = match (&witnessed, context.json) {
@@ -87,17 +91,27 @@ pub(super) fn check(
 }
 
 /// What witnesses say of the proof's checkpoint; an error unless that is enough.
-fn witnessed(path: &Path, checkpoint: &str, policy: &Policy) -> Result<Witnessed, CliError> {
+fn witnessed(
+    path: &Path,
+    checkpoint: &str,
+    policy: &Policy,
+    within: Option<Duration>,
+) -> Result<Witnessed, CliError> {
     let note = SignedCheckpoint::parse(checkpoint.as_bytes())
         .map_err(|error| refused(path, &error.into()))?;
     let file = path.display().to_string();
     let witnessed = Witnessed::of(&file, &note, policy);
-    if witnessed.quorum_met {
-        return Ok(witnessed);
-    }
-    let mut error =
-        CliError::new("no_quorum", Exit::Found, format!("{file}: {}", witnessed.why_not()))
-            .hint("ask the owner of the log for a proof made with `auditctl prove SEQ --cosigned`");
+    let old = within.and_then(|within| witnessed.too_old(SystemClock.now(), within));
+    let error = match (witnessed.quorum_met, old) {
+        (true, None) => return Ok(witnessed),
+        (true, Some(old)) => CliError::new("quorum_old", Exit::Found, format!("{file}: {old}")),
+        (false, _) => {
+            let message = format!("{file}: {}", witnessed.why_not());
+            CliError::new("no_quorum", Exit::Found, message)
+        }
+    };
+    let mut error = error
+        .hint("ask the owner of the log for a proof made with `auditctl prove SEQ --cosigned`");
     error.path = Some(path.to_path_buf());
     Err(error)
 }

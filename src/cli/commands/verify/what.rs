@@ -1,6 +1,7 @@
 //! What a file is that is to be verified, by what it holds. A name may be anything.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::anchor;
 use crate::audit::keys::checkpoint::VerifierKey;
@@ -9,6 +10,7 @@ use crate::audit::read::verify::{Anchor, TlogProof, Witnessed};
 use crate::audit::tree::document::{DocumentError, Kind, check_head};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::clock::{Clock, SystemClock};
 use crate::fsio::{Fs, OpenMode};
 use crate::ui;
 
@@ -84,7 +86,7 @@ pub(super) fn is(fs: &dyn Fs, path: &Path) -> Result<What, CliError> {
 pub(super) fn checkpoint(
     context: &Context,
     anchor: &Anchor,
-    (key, policy): (Option<&VerifierKey>, Option<&Policy>),
+    (key, policy, within): (Option<&VerifierKey>, Option<&Policy>, Option<Duration>),
 ) -> Result<u8, CliError> {
     let (Some(key), Some(note)) = (key, &anchor.note) else {
         let message =
@@ -97,12 +99,17 @@ pub(super) fn checkpoint(
     let wrong = note.verify(key).err().map(|error| error.to_string());
     let witnessed = policy.map(|policy| Witnessed::of(&anchor.name, note, policy));
     let enough = witnessed.as_ref().is_none_or(|witnessed| witnessed.quorum_met);
+    let now = SystemClock.now();
+    let old = witnessed.as_ref().zip(within).and_then(|(it, within)| it.too_old(now, within));
     context.print(&if context.json {
-        ui::checkpoint_json(anchor, wrong.as_deref(), witnessed.as_ref())
+        ui::checkpoint_json(anchor, wrong.as_deref(), witnessed.as_ref(), old.as_deref())
     } else {
         let colour = context.printer.color();
+        let old = old.as_ref().map(|old| format!("finding: quorum_old: {old}\n"));
         ui::checkpoint_text(anchor, wrong.as_deref(), colour)
             + &ui::witnessed_text(witnessed.as_ref())
+            + &old.unwrap_or_default()
     })?;
-    Ok(if wrong.is_none() && enough { Exit::Ok as u8 } else { Exit::Found as u8 })
+    let is_well = wrong.is_none() && enough && old.is_none();
+    Ok(if is_well { Exit::Ok as u8 } else { Exit::Found as u8 })
 }
