@@ -80,7 +80,7 @@ pub const TABLE: &[Limit] = &[
         "`event_type`, in UTF-8",
         "refused, `too_large`",
     ),
-    limit("id", MAX_ID_BYTES as u64, "bytes", "`id`, in UTF-8", "refused, `too_large`"),
+    limit("event id", MAX_ID_BYTES as u64, "bytes", "`id`, in UTF-8", "refused, `too_large`"),
     limit(
         "identifier",
         MAX_IDENTIFIER_BYTES as u64,

@@ -10,7 +10,8 @@ use auditctl::audit::keys::checkpoint::{
     MAX_LOG_ID_BYTES, MAX_NOTE_BYTES, MAX_SIGNATURES, Note, Origin,
 };
 use auditctl::audit::record::event::{
-    EventLimits, MAX_DETAILS_BYTES, MAX_EVENT_TYPE_BYTES, MAX_IDENTIFIER_BYTES, MAX_LINE_BYTES,
+    EventLimits, MAX_DETAILS_BYTES, MAX_EVENT_TYPE_BYTES, MAX_ID_BYTES, MAX_IDENTIFIER_BYTES,
+    MAX_LINE_BYTES,
 };
 use auditctl::audit::record::sanitize::MAX_DETAILS_DEPTH;
 use auditctl::audit::{Event, EventError, ParseMode, member_lengths};
@@ -63,6 +64,7 @@ fn an_events_fields_are_taken_up_to_their_bytes_whatever_characters_they_are_of(
         ("source", MAX_IDENTIFIER_BYTES),
         ("target", MAX_IDENTIFIER_BYTES),
         ("outcome", MAX_IDENTIFIER_BYTES),
+        ("id", MAX_ID_BYTES),
     ] {
         for bytes in [limit - 1, limit, limit + 1] {
             for text in texts(bytes) {

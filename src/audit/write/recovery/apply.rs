@@ -149,9 +149,12 @@ impl Opening<'_> {
         }
         manifest.first_key = Some(evidence.keys.first_key());
         if manifest.ids_from.is_none() {
-            // Before the first event of this version: a manifest that was signed without it
-            // lists what others sealed. One that nobody signed tells nothing.
-            manifest.ids_from = Some(if evidence.was_signed { manifest.end_seq() } else { 0 });
+            // Before the first event of this version: what a manifest that was signed without
+            // it does not count, others sealed. One that nobody signed tells nothing.
+            let blocks = manifest.segments.iter().flat_map(|segment| &segment.blocks);
+            let uncounted = blocks.filter(|block| block.ids.is_none() && !block.is_hole());
+            let end = uncounted.map(|block| block.tree.end()).max();
+            manifest.ids_from = Some(end.filter(|_| evidence.was_signed).unwrap_or(0));
         }
         if !ended.is_empty() {
             // Before the epoch's first head: whatever happens until the record is written,
