@@ -211,7 +211,7 @@ impl AuditLog {
     /// What is redacted, as it is now.
     #[must_use]
     #[doc(hidden)]
-    pub fn redacted_paths(&self) -> Vec<FieldPath> {
+    pub fn redacted_paths(&self) -> Vec<crate::field_path::FieldPath> {
         self.redactor().map_or_else(Vec::new, |redactor| redactor.paths().to_vec())
     }
 

@@ -17,7 +17,7 @@ use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::{Event, EventError, EventLimits, ParseMode};
 use crate::cli::exit::{CliError, Exit};
 use crate::config::Settings;
-use crate::mapping::{Mapping, Piece, Pieces, Shape};
+use crate::mapping::{self, Mapping, Piece, Pieces};
 
 /// Where a line is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,7 +167,7 @@ impl Lines {
     /// The same of objects that are cut out of whatever they are in.
     pub(super) fn cut(files: Vec<PathBuf>, mapping: &Mapping) -> Result<Self, CliError> {
         // A line of OTLP has many events.
-        let is_otlp = mapping.draft().shape == Shape::Otlp;
+        let is_otlp = mapping.draft().shape == mapping::Shape::Otlp;
         let pieces = mapping.pieces(if is_otlp { MAX_REQUEST_BYTES } else { MAX_LINE_BYTES });
         Self::open_as(files, MAX_LINE_BYTES, Some(pieces))
     }
