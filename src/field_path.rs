@@ -63,6 +63,19 @@ impl FieldPath {
         }
     }
 
+    /// Whether it stands for what is at this path inside `details`.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn hides(&self, below_details: &[String]) -> bool {
+        if let Some(name) = self.name() {
+            return below_details.iter().any(|key| name.matches(key));
+        }
+        self.below_details().is_some_and(|steps| {
+            // What is above or below what is hidden holds some of it.
+            steps.iter().zip(below_details).all(|(step, key)| step.matches(key))
+        })
+    }
+
     fn check(&self) -> Result<(), String> {
         let Some(Step::Exact(root)) = self.steps.first() else {
             return match self.steps.len() {
@@ -142,6 +155,13 @@ fn step(parts: &[String]) -> Option<Step> {
 }
 
 impl Step {
+    /// What a text with asterisks stands for; `None` when it is empty.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn of(text: &str) -> Option<Self> {
+        step(&text.split('*').map(str::to_owned).collect::<Vec<_>>())
+    }
+
     /// Whether a key is one that it stands for. `key` is in lower case, or all ASCII.
     #[must_use]
     pub fn matches(&self, key: &str) -> bool {

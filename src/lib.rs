@@ -239,6 +239,11 @@ mod limits;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod limits;
+#[cfg(not(feature = "testing"))]
+mod mapping;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod mapping;
 #[cfg(all(feature = "application", not(feature = "testing")))]
 mod monitor;
 #[cfg(all(feature = "application", feature = "testing"))]

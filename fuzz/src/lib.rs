@@ -8,6 +8,7 @@ pub mod event;
 pub mod gzip;
 pub mod http;
 pub mod manifest;
+pub mod mapping;
 mod memory;
 pub mod metadata;
 pub mod parquet;
@@ -18,13 +19,14 @@ pub mod socket;
 pub type Check = fn(&[u8]);
 
 /// By name, as the folders of `corpus/` are called.
-pub const CHECKS: [(&str, Check); 9] = [
+pub const CHECKS: [(&str, Check); 10] = [
     ("checkpoint", checkpoint::check),
     ("config", config::check),
     ("event", event::check),
     ("gzip", gzip::check),
     ("http", http::check),
     ("manifest", manifest::check),
+    ("mapping", mapping::check),
     ("metadata", metadata::check),
     ("parquet", parquet::check),
     ("socket", socket::check),

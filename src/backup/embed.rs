@@ -100,6 +100,8 @@ impl From<&Settings> for Options {
             audit_reads: _,    // of the collector
             disk_reserve,
             alerts: _,
+            mapping: _,
+            listener: _,
             alerting: _,
             rate_limit,
             disk,

@@ -75,7 +75,7 @@ impl Hall {
 }
 
 /// Who is at the other end. `loopback`: nobody but programs of this machine can connect.
-fn peer_of(stream: &TcpStream, address: SocketAddr, loopback: bool) -> Peer {
+pub(super) fn peer_of(stream: &TcpStream, address: SocketAddr, loopback: bool) -> Peer {
     let ip = address.ip();
     let uid = (loopback || ip.to_canonical().is_loopback()).then(|| user_of(stream, address));
     Peer { ip, uid: uid.flatten() }

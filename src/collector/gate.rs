@@ -94,6 +94,13 @@ pub(super) enum Caller {
     Stranger,
     /// The holder of a token.
     Token(Arc<Holder>),
+    /// A program on this machine that sends to a listener.
+    Listener {
+        /// Whose it is.
+        uid: u32,
+        /// That user's groups, where it depends on them.
+        groups: Vec<u32>,
+    },
 }
 
 /// The holder of a token.
@@ -118,6 +125,10 @@ impl Caller {
         match self {
             Self::Here { uid, .. } => origin.uid = *uid,
             Self::Stranger => {}
+            Self::Listener { uid, .. } => {
+                origin.via = Via::Listener;
+                origin.uid = Some(*uid);
+            }
             Self::Token(holder) => {
                 origin.token = Some(holder.known.token.name.clone());
                 origin.peer.clone_from(&holder.peer);
@@ -130,7 +141,7 @@ impl Caller {
     pub(super) fn bucket(&self) -> Option<&str> {
         match self {
             Self::Token(holder) => Some(&holder.known.events),
-            Self::Here { .. } | Self::Stranger => None,
+            Self::Here { .. } | Self::Stranger | Self::Listener { .. } => None,
         }
     }
 
@@ -301,6 +312,25 @@ fn admit(
     Ok(Caller::Token(Arc::new(Holder { known: known.clone(), peer })))
 }
 
+/// Who sends to a listener, if the user may write: there are no tokens. `gid` is the group
+/// that the program runs with, where the kernel says so; else the user's groups count.
+pub(super) async fn unanswered(hub: &Hub, peer: Peer, gid: Option<u32>) -> Option<Caller> {
+    let uid = peer.uid?;
+    let asks_for_groups = {
+        let access = hub.access.read().unwrap_or_else(PoisonError::into_inner);
+        !access.allows(uid, &[]) && access.asks_for_groups()
+    };
+    let groups = match gid {
+        Some(gid) => vec![gid],
+        None if asks_for_groups => {
+            tokio::task::spawn_blocking(move || groups_of(uid)).await.unwrap_or_default()
+        }
+        None => Vec::new(),
+    };
+    let access = hub.access.read().unwrap_or_else(PoisonError::into_inner);
+    access.allows(uid, &groups).then_some(Caller::Listener { uid, groups })
+}
+
 /// What a caller hears who was let in and may no more.
 pub(super) struct Ended {
     pub(super) status: StatusCode,
@@ -315,6 +345,7 @@ pub(super) fn still(hub: &Hub, caller: &Caller, right: Right) -> Result<(), Ende
     let clock = &hub.log.options().clock;
     let (name, why) = match (caller, &tokens) {
         (Caller::Stranger, _) => return Ok(()),
+        (Caller::Listener { uid, groups }, _) => return still_sends(hub, *uid, groups),
         (Caller::Here { uid, groups }, None) => {
             return match uid {
                 Some(uid) if right == Right::Write => still_sends(hub, *uid, groups),

@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use super::accept::{self, Records};
 use super::budget::charged;
 use super::gate::{Caller, misdirected};
+use super::ingest::post_ingest;
 use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room, guest, peer, post_events};
+use super::otlp::post_logs;
 use super::query::Refused;
 use super::reply::{App, answer, error, with_retry_after};
 use super::routes::{Endpoint, ROUTES};
@@ -49,6 +51,8 @@ fn handler(endpoint: Endpoint) -> MethodRouter<App> {
         Endpoint::Page => get(root::page),
         Endpoint::Events => post(post_events),
         Endpoint::Records => get(get_events),
+        Endpoint::Ingest => post(post_ingest),
+        Endpoint::Logs => post(post_logs),
         Endpoint::Checkpoint => get(checkpoint),
         Endpoint::Health => get(health),
         Endpoint::Metrics => get(metrics),

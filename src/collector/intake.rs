@@ -28,11 +28,12 @@ use crate::access::Right;
 use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::state::security::SecurityKind;
 use crate::audit::state::status::Word;
-use crate::audit::{Batch, HandIn, Handed, ParseMode, RecordError, Recorded, Session};
+use crate::audit::{Batch, EventError, HandIn, Handed, ParseMode, RecordError, Recorded, Session};
+use crate::mapping::OnRefusal;
 
 /// What a request holds besides a long line and a long answer: what was read of it,
 /// a batch, and the connection's buffers.
-const REQUEST_BYTES: usize = 256 << 10;
+pub(super) const REQUEST_BYTES: usize = 256 << 10;
 /// A line is there as text, as an event and encoded.
 const COPIES: usize = 3;
 /// Handed to the writer at a time, at most.
@@ -41,15 +42,15 @@ const BATCH_EVENTS: usize = 1_024;
 pub(super) const ROOM_RETRY: Duration = Duration::from_secs(1);
 
 /// Why nothing more of a request is looked at.
-struct Why {
-    status: StatusCode,
+pub(super) struct Why {
+    pub(super) status: StatusCode,
     kind: &'static str,
-    message: String,
-    retry_after: Option<Duration>,
+    pub(super) message: String,
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl Why {
-    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
         Self { status, kind, message: message.into(), retry_after: None }
     }
 
@@ -186,35 +187,48 @@ async fn begin(
         gate::misdirected(hub, peer, "events whose Content-Type is not JSON");
         return Err(Box::new(unsupported(&no_json(media))));
     }
+    let wrong = |text| Box::new(error(StatusCode::BAD_REQUEST, "malformed", text));
+    let id = id_of(headers).map_err(wrong)?;
+    if id.is_some() && ndjson {
+        return Err(wrong(ONE_KEY));
+    }
+    let (coding, share) = room(hub, headers, (guest, peer), REQUEST_BYTES).await?;
+    Ok(Begun { ndjson, coding, share, id })
+}
+
+/// How a body is packed, and room for reading it; or why it is not read.
+pub(super) async fn room(
+    hub: &Hub,
+    headers: &HeaderMap,
+    (guest, peer): (Guest, Peer),
+    bytes: usize,
+) -> Result<(Coding, Share), Box<Response>> {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let coding = Coding::of(headers).map_err(|given| {
         gate::misdirected(hub, peer, "events in a Content-Encoding that is not known");
         let given: String = given.chars().take(100).collect();
         let text = format!(
             "Content-Encoding is {given:?}; send the body as it is, or compressed once, with one of: {ACCEPTED}"
         );
-        let mut response = unsupported(&text);
+        let mut response =
+            error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", &text);
         let accepted = HeaderValue::from_static(ACCEPTED);
         response.headers_mut().insert(header::ACCEPT_ENCODING, accepted);
         Box::new(response)
     })?;
-    let wrong = |text| Box::new(error(StatusCode::BAD_REQUEST, "malformed", text));
-    let id = id_of(headers).map_err(wrong)?;
-    if id.is_some() && ndjson {
-        return Err(wrong(ONE_KEY));
-    }
     let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     if length.is_some_and(|length| length > hub.max_body as u64) {
         let why = cut(hub, Cut::TooLarge);
         return Err(Box::new(respond(&why)));
     }
-    let bytes = REQUEST_BYTES + coding.bytes();
+    let bytes = bytes + coding.bytes();
     match hub.budget.take(guest, bytes, hub.log.options().overflow_timeout).await {
-        Ok(share) => Ok(Begun { ndjson, coding, share, id }),
+        Ok(share) => Ok((coding, share)),
         Err(NoRoom) => Err(Box::new(respond(&no_room(hub)))),
     }
 }
 
-fn respond(why: &Why) -> Response {
+pub(super) fn respond(why: &Why) -> Response {
     with_retry_after(answer(why.status, &why.value()), why.retry_after)
 }
 
@@ -233,7 +247,7 @@ fn no_room(hub: &Hub) -> Why {
     Why { retry_after: Some(ROOM_RETRY), ..why }
 }
 
-fn cut(hub: &Hub, cut: Cut) -> Why {
+pub(super) fn cut(hub: &Hub, cut: Cut) -> Why {
     let report = |kind, detail| hub.log.security().report(kind, None, detail);
     match cut {
         Cut::TooLarge => {
@@ -272,12 +286,12 @@ fn cut(hub: &Hub, cut: Cut) -> Why {
 }
 
 /// A request whose events are being taken.
-struct Intake<'a> {
-    hub: &'a Hub,
-    caller: &'a Caller,
-    session: Session,
+pub(super) struct Intake<'a> {
+    pub(super) hub: &'a Hub,
+    pub(super) caller: &'a Caller,
+    pub(super) session: Session,
     batch: Batch,
-    tally: Tally,
+    pub(super) tally: Tally,
     /// The last record accepted.
     last: Option<u64>,
     share: Share,
@@ -290,7 +304,7 @@ struct Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
-    fn new(
+    pub(super) fn new(
         hub: &'a Hub,
         caller: &'a Caller,
         guest: Guest,
@@ -399,20 +413,25 @@ impl<'a> Intake<'a> {
     }
 
     /// Whether the caller still may: what was taken before stays.
-    fn may(&self) -> Result<(), Why> {
+    pub(super) fn may(&self) -> Result<(), Why> {
         gate::still(self.hub, self.caller, Right::Write)
             .map_err(|ended| Why::new(ended.status, ended.kind, ended.message))
     }
 
     /// Has room for a line of so many bytes, beside the rest.
     async fn hold(&mut self, line: usize) -> Result<(), Why> {
-        let bytes = REQUEST_BYTES + self.unpacking + COPIES * line + self.tally.bytes();
+        self.hold_bytes(COPIES * line).await
+    }
+
+    /// The same of what takes so many bytes in all.
+    pub(super) async fn hold_bytes(&mut self, bytes: usize) -> Result<(), Why> {
+        let bytes = REQUEST_BYTES + self.unpacking + bytes + self.tally.bytes();
         self.share.shrink(bytes);
         let patience = self.hub.log.options().overflow_timeout;
         self.share.grow(bytes, patience).await.map_err(|NoRoom| no_room(self.hub))
     }
 
-    async fn take(&mut self, line: &[u8]) -> Result<(), Why> {
+    pub(super) async fn take(&mut self, line: &[u8]) -> Result<(), Why> {
         let line = line.trim_ascii();
         if line.is_empty() {
             return Ok(());
@@ -429,7 +448,21 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    async fn too_long(&mut self, bytes: usize) -> Result<(), Why> {
+    /// What was prepared is on its way, and the memory it took is free.
+    pub(super) async fn handed(&mut self, line: usize) -> Result<(), Why> {
+        self.submit().await?;
+        self.batch = Batch::new();
+        self.hold(line).await
+    }
+
+    /// What is no event.
+    pub(super) async fn refuse(&mut self, error: EventError) -> Result<(), Why> {
+        self.not_full().await?;
+        self.tally.refused(self.session.refuse(error));
+        Ok(())
+    }
+
+    pub(super) async fn too_long(&mut self, bytes: usize) -> Result<(), Why> {
         self.not_full().await?;
         self.tally.refused(self.session.refuse_too_long(bytes));
         Ok(())
@@ -467,7 +500,7 @@ impl<'a> Intake<'a> {
     }
 
     /// Hands over what was prepared, waiting for room.
-    async fn submit(&mut self) -> Result<(), Why> {
+    pub(super) async fn submit(&mut self) -> Result<(), Why> {
         let log = &self.hub.log;
         let mut progress = self.hub.progress.clone();
         let mut hand_in = HandIn::new();
@@ -497,7 +530,7 @@ impl<'a> Intake<'a> {
     }
 
     /// Waits until what was accepted is acknowledged, or is known not to be.
-    async fn settle(&mut self) {
+    pub(super) async fn settle(&mut self) {
         let Some(last) = self.last else { return };
         let mut progress = self.hub.progress.clone();
         loop {
@@ -517,7 +550,7 @@ impl<'a> Intake<'a> {
 
     /// Of what was refused for its rate: each is told when all of it may come again. A
     /// moment alone would do for one of them only.
-    fn tell_when(&mut self) {
+    pub(super) fn tell_when(&mut self) {
         let mut all = 0;
         let waits: Vec<(String, Duration)> = self
             .tally
@@ -547,17 +580,34 @@ impl<'a> Intake<'a> {
                 None => error(StatusCode::BAD_REQUEST, "malformed", "no event"),
             };
         }
+        self.answer_many(why, OnRefusal::Report, &[])
+    }
+
+    /// Of many events, and what else is to be said of them.
+    pub(super) fn answer_many(
+        self,
+        why: Option<Why>,
+        on_refusal: OnRefusal,
+        more: &[(&str, Value)],
+    ) -> Response {
         let status = match (&why, self.tally.same_refusal(|error| status_of(error).as_u16())) {
             // Not all was looked at: no status of success may say otherwise.
             (Some(why), _) => why.status,
+            (None, _) if on_refusal == OnRefusal::Accept => {
+                self.tally.for_now().map_or(StatusCode::OK, |refused| status_of(&refused))
+            }
             (None, Refused::Nothing) => StatusCode::OK,
             (None, Refused::Everything(refused)) => status_of(&refused),
             // Some of it is there, or it was refused for several reasons: see each line.
             (None, Refused::Some) => StatusCode::MULTI_STATUS,
         };
         let retry = why.as_ref().and_then(|why| why.retry_after).max(self.tally.retry_after());
-        let document = self.tally.document(why.as_ref().map(Why::value)).into_bytes();
-        let body = Body::from(charged(document, self.share));
+        let mut document = self.tally.document(why.as_ref().map(Why::value));
+        for (key, value) in more {
+            let end = document.trim_end().len() - 1;
+            document.insert_str(end, &format!(",\"{key}\":{value}"));
+        }
+        let body = Body::from(charged(document.into_bytes(), self.share));
         let mut response = (status, body).into_response();
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
@@ -579,7 +629,7 @@ impl<'a> Intake<'a> {
     }
 }
 
-fn status_of(refused: &RecordError) -> StatusCode {
+pub(super) fn status_of(refused: &RecordError) -> StatusCode {
     match refused.kind() {
         "malformed" => StatusCode::BAD_REQUEST,
         "too_large" => StatusCode::PAYLOAD_TOO_LARGE,

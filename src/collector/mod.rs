@@ -19,9 +19,12 @@ mod front;
 mod gate;
 mod http;
 mod imports;
+mod ingest;
 mod intake;
+mod listen;
 mod notify;
 mod options;
+mod otlp;
 mod patient;
 mod pieces;
 mod places;
@@ -181,6 +184,14 @@ pub enum CollectorError {
         /// Why.
         source: std::io::Error,
     },
+    /// A listener cannot be made.
+    #[error("[listener.{name}]: {reason}")]
+    Listener {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// Anything but loopback needs a token.
     #[error("HTTP on {0} needs a token: set collector.token_file, or listen on 127.0.0.1")]
     NeedsToken(SocketAddr),
@@ -228,6 +239,7 @@ struct Hub {
     imports: Arc<imports::Imports>,
     queries: Arc<Semaphore>,
     audit_reads: bool,
+    mappings: crate::config::Mappings,
     vitals: vitals::Vitals,
 }
 
@@ -258,6 +270,7 @@ impl Hub {
             ),
             queries: Arc::new(Semaphore::new(query::AT_ONCE)),
             audit_reads: options.audit_reads,
+            mappings: options.mappings.clone(),
             max_body: usize::try_from(options.max_body).unwrap_or(usize::MAX),
             budget: budget::Budget::new(
                 usize::try_from(options.max_memory.max(MIN_BUDGET)).unwrap_or(usize::MAX),
@@ -280,6 +293,7 @@ pub struct Prepared {
     access: auth::Access,
     credentials: credentials::Credentials,
     http: Option<std::net::TcpListener>,
+    listeners: Vec<listen::Bound>,
 }
 
 /// Checks the options and takes HTTP's address, so that what is wrong with them
@@ -303,15 +317,20 @@ pub fn prepare(options: CollectorOptions) -> Result<Prepared, CollectorError> {
     }
     let credentials = credentials::Credentials::load(&options.tokens, options.tls.as_ref())?;
     let http = options.http.map(listen).transpose()?;
-    Ok(Prepared { options, access, credentials, http })
+    let listeners = options.listeners.iter();
+    let listeners = listeners.map(|one| listen::Bound::new(one.clone(), &options.mappings));
+    let listeners = listeners.collect::<Result<_, _>>()?;
+    Ok(Prepared { options, access, credentials, http, listeners })
 }
 
 fn listen(address: SocketAddr) -> Result<std::net::TcpListener, CollectorError> {
-    let listener = std::net::TcpListener::bind(address).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    });
-    listener.map_err(|source| CollectorError::Http { address, source })
+    bind_tcp(address).map_err(|source| CollectorError::Http { address, source })
+}
+
+fn bind_tcp(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// Runs until SIGTERM or SIGINT, answers what was read and closes the log. Another one ends it
@@ -321,7 +340,7 @@ fn listen(address: SocketAddr) -> Result<std::net::TcpListener, CollectorError> 
 /// When it cannot start: nothing was taken then, and closing the log is the
 /// caller's. Or when the log did not close cleanly.
 pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, CollectorError> {
-    let Prepared { options, access, credentials, http } = prepared;
+    let Prepared { options, access, credentials, http, listeners } = prepared;
     socket::raise_file_limit();
     let open_to_others = access.open_to_others();
     let (stop, stopping) = watch::channel(false);
@@ -341,7 +360,9 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     warn_of_unknown_users(&hub, ready.http, &*options.warn);
     let mut presence = presence::Presence::new(Arc::clone(&guard));
     let look = move |hub: &Hub| presence.look(hub);
-    let mut servers = vec![tokio::spawn(socket::serve(listener, look, Arc::clone(&hub)))];
+    let listeners = listeners.into_iter().map(|listener| listener.serve(&hub));
+    let mut servers = listeners.collect::<Result<Vec<_>, _>>()?;
+    servers.push(tokio::spawn(socket::serve(listener, look, Arc::clone(&hub))));
     if let Some(listener) = http {
         servers.push(tokio::spawn(front::serve(listener, Arc::clone(&hub))));
     }

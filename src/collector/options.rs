@@ -12,7 +12,7 @@ use super::{
 };
 use crate::access::tls::Pair;
 use crate::clock::SystemClock;
-use crate::config::{CollectorSettings, Settings};
+use crate::config::{CollectorSettings, Listener, Mappings, Settings};
 use crate::fsio::OsFs;
 use crate::health::{self, Status};
 
@@ -59,6 +59,10 @@ pub struct CollectorOptions {
     pub max_body: u64,
     /// What requests and answers may take over all connections, in bytes; at least 48 MiB.
     pub max_memory: u64,
+    /// How foreign events are mapped; those that are built in are always there.
+    pub mappings: Mappings,
+    /// Where foreign events come in without an answer.
+    pub listeners: Vec<Listener>,
     /// Where checkpoints are pushed to; `None`: nowhere.
     pub push: Option<Push>,
     /// Called when nothing more is taken, before the log is closed.
@@ -222,6 +226,8 @@ impl From<&Settings> for CollectorOptions {
             read_timeout,
             write_timeout,
             idle_timeout,
+            mappings: settings.mapping.clone(),
+            listeners: settings.listener.clone(),
             max_body: max_body.0,
             max_memory: max_memory.0,
             push: checkpoint_push_to.map(|to| Push {

@@ -5,7 +5,7 @@
 //! same reason, are one run. Nothing is rounded: of each line it is known whether it
 //! was recorded, with which seq, and if not, why, and when to send it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -278,6 +278,24 @@ impl Tally {
         let Some(first) = refused.next() else { return Refused::Nothing };
         let is_same = refused.all(|error| status(&error) == status(&first));
         if is_same && self.recorded() == 0 { Refused::Everything(first) } else { Refused::Some }
+    }
+
+    /// The lines, from 1, that were refused and may be taken later.
+    pub(super) fn again(&self) -> BTreeSet<u64> {
+        let refused = self.runs.iter().filter(|run| match &run.fate {
+            Fate::Refused(error) => error.retry_after().is_some(),
+            Fate::Waiting => true,
+            _ => false,
+        });
+        refused.flat_map(|run| run.line..run.line + run.lines).collect()
+    }
+
+    /// Why something was refused that may be taken later.
+    pub(super) fn for_now(&self) -> Option<RecordError> {
+        let is_for_ever = |error: &RecordError| {
+            matches!(error.kind(), "malformed" | "too_large" | "invalid" | "conflict")
+        };
+        self.runs.iter().filter_map(|run| run.error(0)).find(|error| !is_for_ever(error))
     }
 
     /// The sources of which lines were refused for their rate, and how many.

@@ -44,6 +44,35 @@ pub(super) fn reconcile(settings: &mut Settings, problems: &mut Vec<ConfigError>
     }
     reach(settings, problems);
     checks_that_are_there(settings, problems);
+    mappings(settings, problems);
+}
+
+/// A mapping must not let out what is hidden, and a listener has one that there is.
+fn mappings(settings: &Settings, problems: &mut Vec<ConfigError>) {
+    for mapping in settings.mapping.own() {
+        let Some((target, path)) = mapping.lets_out(&settings.redact) else { continue };
+        let (origin, name, field) = (settings.origin("mapping"), mapping.name(), target.name());
+        let message = format!(
+            "{origin}: [mapping.{name}] takes {field} from {path}, which redact hides: add \
+             {field:?} to redact, or take {field} from elsewhere"
+        );
+        problems.push(ConfigError::Conflict { keys: vec!["mapping", "redact"], message });
+    }
+    for listener in &settings.listener {
+        if settings.mapping.get(&listener.format).is_some() {
+            continue;
+        }
+        let names = settings.mapping.names();
+        let hint = super::names::among(&listener.format, &names);
+        let message = format!(
+            "{}: [listener.{}] format: there is no mapping {:?}; {hint} There are {}",
+            settings.origin("listener"),
+            listener.name.escape_debug(),
+            listener.format,
+            names.join(", ")
+        );
+        problems.push(ConfigError::Conflict { keys: vec!["listener"], message });
+    }
 }
 
 /// An alert about a check that these settings never make would never fire.

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
@@ -44,7 +45,7 @@ fn flatten(content: &str, prefix: &str, table: &DeTable<'_>, found: &mut Vec<Ent
             }
             other => {
                 let line = position(content, key.span().start).0;
-                let raw = tables(content, other).unwrap_or_else(|| raw(other));
+                let raw = tables(content, other).unwrap_or_else(|| raw(content, value));
                 found.push(Entry { name, raw, line });
             }
         }
@@ -54,28 +55,32 @@ fn flatten(content: &str, prefix: &str, table: &DeTable<'_>, found: &mut Vec<Ent
 /// An array of tables, and of nothing else.
 fn tables(content: &str, value: &DeValue<'_>) -> Option<Raw> {
     let DeValue::Array(items) = value else { return None };
-    let read = |table: &DeTable<'_>, line: usize| {
-        let mut entries: Vec<(String, Raw, usize)> = table
-            .iter()
-            .map(|(key, value)| {
-                let line = position(content, key.span().start).0;
-                (key.get_ref().to_string(), raw(value.get_ref()), line)
-            })
-            .collect();
-        entries.sort_by_key(|(_, _, line)| *line);
-        RawTable { line, entries }
-    };
     let tables: Option<Vec<_>> = items
         .iter()
         .map(|item| match item.get_ref() {
-            DeValue::Table(table) => Some(read(table, position(content, item.span().start).0)),
+            DeValue::Table(inner) => {
+                Some(table(content, inner, position(content, item.span().start).0))
+            }
             _ => None,
         })
         .collect();
     tables.filter(|tables| !tables.is_empty()).map(Raw::Tables)
 }
 
-fn raw(value: &DeValue<'_>) -> Raw {
+fn table(content: &str, table: &DeTable<'_>, line: usize) -> RawTable {
+    let mut entries: Vec<(String, Raw, usize)> = table
+        .iter()
+        .map(|(key, value)| {
+            let line = position(content, key.span().start).0;
+            (key.get_ref().to_string(), raw(content, value), line)
+        })
+        .collect();
+    entries.sort_by_key(|(_, _, line)| *line);
+    RawTable { line, entries }
+}
+
+fn raw(content: &str, spanned: &Spanned<DeValue<'_>>) -> Raw {
+    let value = spanned.get_ref();
     match value {
         DeValue::String(text) => Raw::Text(text.to_string()),
         DeValue::Integer(number) => {
@@ -86,8 +91,10 @@ fn raw(value: &DeValue<'_>) -> Raw {
         DeValue::Float(number) => Raw::Other(number.as_str().to_owned()),
         DeValue::Boolean(value) => Raw::Bool(*value),
         DeValue::Datetime(at) => Raw::Other(format!("the date {at}")),
-        DeValue::Array(items) => Raw::List(items.iter().map(|item| raw(item.get_ref())).collect()),
-        DeValue::Table(_) => Raw::Other("a table".to_owned()),
+        DeValue::Array(items) => Raw::List(items.iter().map(|item| raw(content, item)).collect()),
+        DeValue::Table(inner) => {
+            Raw::Table(table(content, inner, position(content, spanned.span().start).0))
+        }
     }
 }
 

@@ -200,6 +200,8 @@ keys! {
     audit_reads: "Whether each query to the collector leaves an audit.query record, durable before it is answered";
     disk_reserve [0, GIB]: "Disk space reserved for closing the log cleanly on a full disk; 0B for none";
     alerts (reloads): "Alerts: tables in the file; see Alerts";
+    mapping: "Mappings of foreign events: tables in the file; see Mappings";
+    listener: "Listeners for foreign events without answers: tables in the file; see Listeners";
     alerting.allow (reloads): "Internal targets that alerts may reach: name, name:port, address, address:port or network";
     alerting.allow_http (reloads): "Whether plain http, and e-mail without TLS, may go to the targets in allow";
     alerting.queue_events [1, 100_000] (reloads): "How many deliveries of one alert may wait";

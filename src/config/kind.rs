@@ -29,7 +29,7 @@ pub enum Kind {
     Address,
     /// A web address, or none.
     Url,
-    /// Tables of the file, each under its `[[name]]`.
+    /// Tables of the file.
     Tables,
     /// One of a few names.
     Choice(&'static [&'static str]),
@@ -57,7 +57,7 @@ impl Kind {
             Self::Address => "\"off\" or an address such as \"127.0.0.1:9750\"".to_owned(),
             Self::Url => "an address such as \"https://hooks.example.com/audit\"".to_owned(),
             Self::Tables => {
-                "tables in the file, each below a line [[alerts]] of its own".to_owned()
+                "tables in the file, each below a line of its own: [[alerts]], [mapping.NAME]".to_owned()
             }
             Self::Choice(names) => {
                 let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();

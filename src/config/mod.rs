@@ -26,6 +26,8 @@ mod file;
 mod keys;
 mod kind;
 mod layers;
+mod listener_keys;
+mod mapping_keys;
 mod names;
 mod origin;
 mod profile;
@@ -45,6 +47,8 @@ pub use error::{ConfigError, ConfigErrors};
 pub use file::{CandidatePaths, candidate_paths};
 pub use keys::{KEYS, Key, Range, find};
 pub use kind::Kind;
+pub use listener_keys::{LISTENER_KEYS, Listener, ListenerAddress};
+pub use mapping_keys::{MAPPING_KEYS, MAX_MAPPINGS, Mappings, PRESETS};
 pub use origin::{Layer, Origin};
 pub use profile::Profile;
 pub use settings::{
@@ -103,11 +107,13 @@ pub fn examine(sources: &Sources<'_>) -> (Settings, Option<ConfigErrors>) {
     if let Some((path, content)) = &sources.file {
         match file::entries(path, content) {
             Ok(entries) => {
-                let is_alerts = |entry: &file::Entry| {
-                    entry.name == "alerts" && matches!(entry.raw, Raw::Tables(_))
+                let is_tables = |entry: &file::Entry| match entry.raw {
+                    Raw::Tables(_) => entry.name == "alerts",
+                    Raw::Table(_) => entry.name == "mapping" || entry.name == "listener",
+                    _ => false,
                 };
-                let (alerts, entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_alerts);
-                tables = alerts;
+                let (found, entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_tables);
+                tables = found;
                 entries.into_iter().map(|entry| from_file(path, entry)).for_each(&mut take)
             }
             Err(problem) => take(Err(problem)),
@@ -117,11 +123,24 @@ pub fn examine(sources: &Sources<'_>) -> (Settings, Option<ConfigErrors>) {
     sources.flags.iter().map(from_flag).for_each(&mut take);
 
     let mut settings = layers::resolve(assignments, &mut problems);
-    if let (Some((path, _)), Some(file::Entry { raw: Raw::Tables(tables), line, .. })) =
-        (&sources.file, tables.pop())
-    {
-        settings.alerts = alert_keys::read(path, tables, &mut problems);
-        settings.origins.set("alerts", Origin::File { path: path.clone(), line });
+    for file::Entry { name, raw, line } in tables {
+        let Some((path, _)) = &sources.file else { continue };
+        let origin = Origin::File { path: path.clone(), line };
+        match raw {
+            Raw::Tables(tables) => {
+                settings.alerts = alert_keys::read(path, tables, &mut problems);
+                settings.origins.set("alerts", origin);
+            }
+            Raw::Table(table) if name == "listener" => {
+                settings.listener = listener_keys::read(path, table, &mut problems);
+                settings.origins.set("listener", origin);
+            }
+            Raw::Table(table) => {
+                settings.mapping = mapping_keys::read(path, table, &mut problems);
+                settings.origins.set("mapping", origin);
+            }
+            _ => {}
+        }
     }
     if problems.is_empty() {
         // with a value missing, what contradicts it is not known

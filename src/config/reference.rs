@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 
 use super::{
-    ALERT_KEYS, AlertKind, AlertSettings, KEYS, Key, Kind, Profile, Settings, Sources, load,
+    ALERT_KEYS, AlertKind, AlertSettings, KEYS, Key, Kind, LISTENER_KEYS, MAPPING_KEYS, Profile,
+    Settings, Sources, load,
 };
 
 const PAGE: &str = include_str!("../../docs/configuration.md");
@@ -87,6 +88,12 @@ fn example_file() -> String {
 fn the_page_holds_the_table_of_keys() {
     let expected = markdown_table(KEYS, &Settings::default());
     assert!(marked("keys") == expected, "docs/configuration.md, keys: paste\n{expected}");
+    let mut expected = "| key | what |\n|---|---|\n".to_owned();
+    expected.extend(MAPPING_KEYS.iter().map(|(key, what)| format!("| `{key}` | {what} |\n")));
+    assert!(marked("mapping") == expected, "docs/configuration.md, mapping: paste\n{expected}");
+    let mut expected = "| key | what |\n|---|---|\n".to_owned();
+    expected.extend(LISTENER_KEYS.iter().map(|(key, what)| format!("| `{key}` | {what} |\n")));
+    assert!(marked("listener") == expected, "docs/configuration.md, listener: paste\n{expected}");
     let expected = markdown_table(ALERT_KEYS, &AlertSettings::default());
     assert!(marked("alerts") == expected, "docs/configuration.md, alerts: paste\n{expected}");
 }
@@ -117,7 +124,9 @@ fn the_example_file_without_its_comment_signs_sets_every_key_to_its_default() {
     let file = Some((PathBuf::from("auditctl.example.toml"), content.join("\n")));
     let settings = load(&Sources { file, ..Sources::default() }).expect("it is valid");
     assert_eq!(settings.changes_from(&Settings::default()).len(), 0);
-    for (key, _, origin) in settings.entries().filter(|(key, ..)| *key != "alerts") {
+    for (key, _, origin) in
+        settings.entries().filter(|(key, ..)| !["alerts", "mapping", "listener"].contains(key))
+    {
         assert_eq!(origin.layer(), super::Layer::File, "{key} is in the file");
     }
 }
@@ -142,11 +151,22 @@ fn the_examples_on_the_page_are_valid() {
     const ALERTS: &str = include_str!("../../docs/alerts.md");
     let examples = |page: &'static str| page.split("```toml\n").skip(1);
     assert!(examples(PAGE).count() > 0 && examples(ALERTS).count() > 0);
-    let examples = examples(PAGE).chain(examples(ALERTS));
+    const MAPPINGS: &str = include_str!("../../docs/mappings.md");
+    let examples = examples(PAGE).chain(examples(ALERTS)).chain(examples(MAPPINGS));
     for example in examples {
         let content = example.split_once("```").expect("the block ends").0.to_owned();
         let file = Some((PathBuf::from("docs/configuration.md"), content));
         load(&Sources { file, ..Sources::default() }).expect("it is valid");
+    }
+}
+
+#[test]
+fn the_page_about_mappings_tells_of_each_that_is_built_in() {
+    const MAPPINGS: &str = include_str!("../../docs/mappings.md");
+    let settings = Settings::default();
+    assert_eq!(settings.mapping.names().len(), 9);
+    for name in settings.mapping.names() {
+        assert!(MAPPINGS.contains(&format!("\n## {name}\n")), "docs/mappings.md lacks {name}");
     }
 }
 

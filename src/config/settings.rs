@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::alert::{AlertSettings, SecretUrl};
+use super::listener_keys::Listener;
+use super::mapping_keys::Mappings;
 use super::origin::{Origin, Origins};
 use super::profile::Profile;
 use crate::defaults;
@@ -89,6 +91,10 @@ pub struct Settings {
     pub disk_reserve: ByteSize,
     /// Alerts: tables in the file; see Alerts.
     pub alerts: Vec<AlertSettings>,
+    /// Mappings of foreign events: tables in the file; see Mappings.
+    pub mapping: Mappings,
+    /// Listeners for foreign events without answers: tables in the file; see Listeners.
+    pub listener: Vec<Listener>,
     /// The keys of `[alerting]`.
     pub alerting: AlertingSettings,
     /// The keys of `[rate_limit]`.
@@ -340,6 +346,8 @@ impl Default for Settings {
             audit_reads: false,
             disk_reserve: ByteSize(defaults::DISK_RESERVE),
             alerts: Vec::new(),
+            mapping: Mappings::default(),
+            listener: Vec::new(),
             alerting: AlertingSettings::default(),
             rate_limit: RateLimitSettings::default(),
             disk: DiskSettings::default(),

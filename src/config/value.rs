@@ -27,11 +27,13 @@ pub(super) enum Raw {
     List(Vec<Raw>),
     /// Tables in the file.
     Tables(Vec<RawTable>),
+    /// A table in the file.
+    Table(RawTable),
     /// Anything else in the file: what it is, in words.
     Other(String),
 }
 
-/// A table in the file, of several that have one name.
+/// A table in the file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct RawTable {
     /// Where it begins, from 1.
@@ -52,6 +54,7 @@ impl Raw {
             Self::Bool(value) => value.to_string(),
             Self::List(_) => "a list".to_owned(),
             Self::Tables(_) => "tables".to_owned(),
+            Self::Table(_) => "a table".to_owned(),
             Self::Other(what) => what.clone(),
         }
     }

@@ -18,6 +18,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("expect_running", "health's"),
     ("audit_reads", "the collector's"),
     ("alerts", "the alerts'"),
+    ("mapping", "the collector's and the record command's"),
+    ("listener", "the collector's"),
     ("alerting.", "the alerts'"),
     ("collector.", "the collector's"),
     ("health.", "health's"),

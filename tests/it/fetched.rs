@@ -69,6 +69,33 @@ pub(crate) fn http_python() -> Option<PathBuf> {
     }
 }
 
+/// Python with OpenTelemetry's SDK; says that the test is skipped, and why, where it cannot
+/// be had.
+pub(crate) fn otel_python() -> Option<PathBuf> {
+    static READY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let ready = READY.get_or_init(|| {
+        let venv = home().join("otel-venv");
+        let python = venv.join("bin/python");
+        fetched("otel-requirements.txt", |list| {
+            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+            run(Command::new(&python)
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+                .args(["--no-deps", "--no-compile", "-r"])
+                .arg(list))
+        })?;
+        Ok(python)
+    });
+    match ready {
+        Ok(python) => Some(python.clone()),
+        Err(why) => {
+            let required = std::env::var_os("CLOUD_TEST_SERVERS").is_some();
+            assert!(!required, "OpenTelemetry's SDK is required by CLOUD_TEST_SERVERS: {why}");
+            skipped(&format!("cloud server: OpenTelemetry's SDK: {why}"));
+            None
+        }
+    }
+}
+
 /// On the path, or one of pyenv's.
 #[cfg(feature = "witness")]
 fn newer_python() -> Option<PathBuf> {

@@ -114,6 +114,7 @@ mod limits;
 mod limits_told;
 #[cfg(all(feature = "alerts", feature = "tls"))]
 mod mail_server;
+mod mappings;
 mod model;
 mod monitor;
 mod nagios;

@@ -72,6 +72,9 @@ pub enum EventError {
     /// Not what a line of its format is.
     #[error("not a JSON object: {0}")]
     Malformed(String),
+    /// A foreign object that its mapping makes no event of.
+    #[error("{0}")]
+    Unmapped(String),
     /// The line is too long.
     #[error("the line has {actual} bytes, more than {MAX_LINE_BYTES}")]
     LineTooLong {

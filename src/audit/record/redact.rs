@@ -26,6 +26,7 @@ use rules::Rules;
 #[derive(Debug)]
 pub(crate) struct Redactor {
     rules: Rules,
+    paths: Vec<FieldPath>,
     /// Where an imported line's values stand once more.
     copies: imported::Copies,
     key: RedactKey,
@@ -58,11 +59,16 @@ impl Redactor {
         }))
     }
 
+    /// What it redacts.
+    pub(crate) fn paths(&self) -> &[FieldPath] {
+        &self.paths
+    }
+
     /// Of [`MAX_FIELD_PATHS`] at most.
     pub(in crate::audit) fn new(paths: &[FieldPath], key: RedactKey) -> Self {
         let rules = Rules::new(paths);
         let copies = imported::Copies::new(&rules);
-        Self { rules, copies, key }
+        Self { rules, paths: paths.to_vec(), copies, key }
     }
 
     /// The key, for whoever looks after its file.

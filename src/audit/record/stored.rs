@@ -25,6 +25,8 @@ pub enum Via {
     Socket,
     /// Through the collector's HTTP server.
     Http,
+    /// Through a listener of the collector's, which answers nothing.
+    Listener,
     /// By `auditctl record` without a collector.
     Direct,
     /// By the engine itself.
@@ -39,6 +41,7 @@ impl Via {
             Self::Library => "library",
             Self::Socket => "socket",
             Self::Http => "http",
+            Self::Listener => "listener",
             Self::Direct => "direct",
             Self::Engine => "engine",
         }
@@ -158,7 +161,7 @@ impl EncodedOrigin {
         };
         // The process that has the log is not muted by others of its user.
         let sender = match origin.via {
-            Via::Socket | Via::Http => &*default_source,
+            Via::Socket | Via::Http | Via::Listener => &*default_source,
             Via::Library | Via::Direct | Via::Engine => via,
         };
         Self { json: json.into(), sender: sender.into(), default_source: default_source.into() }

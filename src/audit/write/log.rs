@@ -208,6 +208,13 @@ impl AuditLog {
         !self.0.is_forked() && at_home(&self.0.lock).is_ok()
     }
 
+    /// What is redacted, as it is now.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn redacted_paths(&self) -> Vec<crate::field_path::FieldPath> {
+        self.redactor().map_or_else(Vec::new, |redactor| redactor.paths().to_vec())
+    }
+
     fn redactor(&self) -> Option<Arc<Redactor>> {
         self.0.redactor.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -4,6 +4,7 @@ mod arrived;
 mod import;
 mod input;
 mod lines;
+mod mapped;
 mod position;
 mod python;
 mod shape;
@@ -12,7 +13,7 @@ mod sink;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use crate::audit::record::sanitize::escape_for_terminal;
@@ -64,10 +65,16 @@ pub(crate) struct RecordArgs {
     /// Read events from files or pipes, one JSON object a line; `-` is standard input
     #[arg(long, value_name = "FILE", num_args = 1..)]
     file: Vec<PathBuf>,
-    /// Format of the lines. With python-audit you can name a directory: its *.log* files are then
-    /// read in the order in which they were written
-    #[arg(long, value_enum, default_value = "ndjson", value_name = "FORMAT", requires = "file")]
+    /// Format of the files: ndjson, an event a line; python-audit; cloudtrail, kubernetes, vault,
+    /// github, okta, journald, laurel, cloudevents, otlp; or a [mapping.NAME] of the settings. With
+    /// python-audit you can name a directory: its *.log* files are then read in the order in which
+    /// they were written
+    #[arg(long, value_parser = format, default_value = "ndjson", value_name = "FORMAT", requires = "file")]
     format: Format,
+    /// Record nothing. Show what the first N records would become, from which path each field
+    /// comes, and what does not fit [default: 10]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "10", requires = "file")]
+    explain: Option<u64>,
     /// python-audit: check each line's signature with the key in this file
     #[arg(long, value_name = "FILE", requires = "file")]
     hmac_key: Option<PathBuf>,
@@ -100,12 +107,23 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// What a line of a file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Format {
     /// An event
     Ndjson,
     /// An entry of the Python utilities' logs
     PythonAudit,
+    /// A foreign object, with the mapping of that name.
+    Mapped(String),
+}
+
+fn format(text: &str) -> Result<Format, std::convert::Infallible> {
+    Ok(match text {
+        "ndjson" => Format::Ndjson,
+        "python-audit" => Format::PythonAudit,
+        // The settings know which there are.
+        other => Format::Mapped(other.to_owned()),
+    })
 }
 
 impl RecordArgs {
@@ -121,13 +139,18 @@ impl RecordArgs {
 
 pub(crate) fn run(context: &Context, args: &RecordArgs) -> Result<u8, CliError> {
     let only_python = args.hmac_key.is_some() || args.assume_timezone.is_some() || args.resume;
-    if args.format == Format::Ndjson && only_python {
+    if args.format != Format::PythonAudit && only_python {
         return Err(CliError::usage(
             "--hmac-key, --assume-timezone and --resume are for --format python-audit",
         ));
     }
-    if args.format == Format::PythonAudit && args.lenient {
-        return Err(CliError::usage("--lenient is for ndjson; python-audit keeps all keys anyway"));
+    if args.format != Format::Ndjson && args.lenient {
+        return Err(CliError::usage("--lenient is for ndjson; other formats keep all keys anyway"));
+    }
+    if args.explain.is_some() && !matches!(args.format, Format::Mapped(_)) {
+        return Err(CliError::usage(
+            "--explain needs a --format that is mapped, such as cloudtrail",
+        ));
     }
     if args.format == Format::PythonAudit && args.from_start {
         return Err(CliError::usage(
@@ -147,6 +170,8 @@ pub(crate) fn run(context: &Context, args: &RecordArgs) -> Result<u8, CliError> 
     let settings = context.settings(&[])?;
     if args.file.is_empty() {
         one(context, &settings, args)
+    } else if let Some(first) = args.explain {
+        mapped::explain(context, &settings, args, first)
     } else {
         import::run(context, &settings, args)
     }

@@ -27,6 +27,8 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "access",
             "audit",
             "config",
+            "field_path",
+            "mapping",
             "json_place",
             "units",
             "zone",
@@ -90,6 +92,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "health",
             "audit",
             "config",
+            "mapping",
             "json_place",
             "units",
             "clock",
@@ -135,7 +138,9 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "fsio",
         ],
     ),
-    ("config", &["defaults", "field_path", "origin_prefix", "units"]),
+    ("config", &["defaults", "field_path", "mapping", "origin_prefix", "units"]),
+    // JSON in, JSON out.
+    ("mapping", &["field_path", "json_place", "units", "clock"]),
     ("origin_prefix", &["defaults"]),
     // Numbers alone: what the engine and the settings both mean by "default".
     ("built", &[]),

@@ -278,6 +278,12 @@ impl Session {
         self.log.refuse_event(None, EventError::LineTooLong { actual })
     }
 
+    /// Refuses and counts what a caller could make no event of.
+    #[must_use]
+    pub fn refuse(&self, error: EventError) -> RecordError {
+        self.log.refuse_event(None, error)
+    }
+
     /// Records one event, as [`AuditLog::record`].
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::input::is_stdin;
 use super::lines::{Lines, Mark, Ndjson, Place, Translate};
+use super::mapped::{self, Mapped};
 use super::position::Position;
 use super::python::{self, Python};
 use super::shape::Shape;
@@ -65,7 +66,7 @@ struct Rejected {
 }
 
 impl Rejected {
-    fn of(place: Place, error: &EventError) -> Self {
+    pub(super) fn of(place: Place, error: &EventError) -> Self {
         let kind = error.kind().to_owned();
         let (column, message) = match error {
             // A line has one place: the column belongs to it.
@@ -82,6 +83,10 @@ impl Rejected {
             EventError::UnknownKey(_) => Some(
                 "to move unknown keys into details, add --lenient. If the file has another shape, \
                  convert it to one event a line first, for example with jq",
+            ),
+            EventError::Unmapped(_) => Some(
+                "--explain shows what becomes of the first records; docs/mappings.md tells how to \
+                 write a mapping of your own",
             ),
             EventError::MissingType => Some(
                 "each line has to be an object with an event_type. If the file has another shape, \
@@ -111,6 +116,9 @@ impl Tally {
             .map(|r| {
                 let line = r.place.line;
                 let mut told = json!({ "line": line, "kind": r.kind, "message": r.message });
+                if let Some(record) = r.place.record {
+                    told["record"] = json!(record);
+                }
                 if let Some(column) = r.column {
                     told["column"] = json!(column);
                 }
@@ -148,7 +156,11 @@ impl Tally {
     }
 
     fn place(&self, place: &Place) -> String {
-        if self.names_files { place.to_string() } else { format!("line {}", place.line) }
+        match place.record {
+            _ if self.names_files => place.to_string(),
+            Some(record) => format!("record {record} (line {})", place.line),
+            None => format!("line {}", place.line),
+        }
     }
 
     fn text(&self) -> String {
@@ -193,9 +205,21 @@ pub(super) fn run(
     if args.file.len() > 1 && args.file.iter().any(|file| is_stdin(file)) {
         return Err(CliError::usage("standard input (-) cannot be combined with other files"));
     }
+    if let Format::Mapped(name) = &args.format {
+        let mapping = mapped::named(settings, name)?;
+        let lines = Lines::cut(args.file.clone(), &mapping)?;
+        let position = Position::of(context, settings, (&args.file, name), args.from_start)?;
+        return all(
+            context,
+            settings,
+            args,
+            (lines, position),
+            &mut Mapped::new(mapping, settings),
+        );
+    }
     if args.format == Format::Ndjson {
         let mode = if args.lenient { ParseMode::Lenient } else { ParseMode::Strict };
-        let position = Position::of(context, settings, &args.file, args.from_start)?;
+        let position = Position::of(context, settings, (&args.file, ""), args.from_start)?;
         let lines = Lines::open(args.file.clone(), MAX_LINE_BYTES)?;
         return all(context, settings, args, (lines, position), &mut Ndjson::new(mode, settings));
     }
@@ -216,7 +240,7 @@ pub(super) fn run(
         ));
     }
     // Its --resume asks the log by the lines' own places.
-    let position = Position::of(context, settings, &[], false)?;
+    let position = Position::of(context, settings, (&[], ""), false)?;
     all(context, settings, args, (lines, position), &mut translate)
 }
 
@@ -232,7 +256,7 @@ fn all(
     let import = sink::Import { id: position.id.clone(), mode };
     let mut sink = Sink::open(settings, Some(import), args.patience(), context.printer)?;
     let bar = progress(context, lines.length);
-    let names_files = args.format != Format::Ndjson || args.file.len() > 1;
+    let names_files = args.format == Format::PythonAudit || args.file.len() > 1;
     let mut tally = Tally { names_files, ..Tally::default() };
     let mut position = position;
     position.only_if(sink.is_exempt())?;

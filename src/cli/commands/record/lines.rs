@@ -13,9 +13,11 @@ use sha2::{Digest, Sha256};
 
 use super::input::{self, Input};
 use super::shape::{self, Shape};
+use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::{Event, EventError, EventLimits, ParseMode};
 use crate::cli::exit::{CliError, Exit};
 use crate::config::Settings;
+use crate::mapping::{self, Mapping, Piece, Pieces};
 
 /// Where a line is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,17 +26,23 @@ pub(super) struct Place {
     pub(super) file: Arc<str>,
     /// From 1.
     pub(super) line: u64,
+    /// Which object of the file, from 1, where lines say nothing of that.
+    pub(super) record: Option<u64>,
 }
 
 impl Default for Place {
     fn default() -> Self {
-        Self { file: "-".into(), line: 0 }
+        Self { file: "-".into(), line: 0, record: None }
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, line {}", self.file, self.line)
+        write!(f, "{}, ", self.file)?;
+        match self.record {
+            Some(record) => write!(f, "record {record} (line {})", self.line),
+            None => write!(f, "line {}", self.line),
+        }
     }
 }
 
@@ -108,6 +116,9 @@ pub(super) fn check(line: &[u8], mode: ParseMode, settings: &Settings) -> Result
     Event::from_json(line, mode)?.check(&limits).map(|_| ())
 }
 
+/// An OTLP request in a file may have so many bytes.
+const MAX_REQUEST_BYTES: usize = 8 << 20;
+
 /// A line with its place, or why it is none.
 type PlacedLine = (Place, Result<Vec<u8>, EventError>);
 
@@ -140,6 +151,8 @@ pub(super) struct Lines {
     max_line: usize,
     read: Rc<Cell<u64>>,
     digest: Sha256,
+    /// Cuts objects out, where a line is no event.
+    pieces: Option<Pieces>,
     /// Bytes altogether, where that is known.
     pub(super) length: Option<u64>,
 }
@@ -148,6 +161,22 @@ impl Lines {
     /// # Errors
     /// When a file is not there, or the first one cannot be opened.
     pub(super) fn open(files: Vec<PathBuf>, max_line: usize) -> Result<Self, CliError> {
+        Self::open_as(files, max_line, None)
+    }
+
+    /// The same of objects that are cut out of whatever they are in.
+    pub(super) fn cut(files: Vec<PathBuf>, mapping: &Mapping) -> Result<Self, CliError> {
+        // A line of OTLP has many events.
+        let is_otlp = mapping.draft().shape == mapping::Shape::Otlp;
+        let pieces = mapping.pieces(if is_otlp { MAX_REQUEST_BYTES } else { MAX_LINE_BYTES });
+        Self::open_as(files, MAX_LINE_BYTES, Some(pieces))
+    }
+
+    fn open_as(
+        files: Vec<PathBuf>,
+        max_line: usize,
+        pieces: Option<Pieces>,
+    ) -> Result<Self, CliError> {
         let mut length = Some(0);
         for file in &files {
             let meta = input::regular(file).map_err(|error| unopened(file, &error))?;
@@ -163,6 +192,7 @@ impl Lines {
             max_line,
             read: Rc::default(),
             digest: Sha256::new(),
+            pieces,
             length,
         };
         lines.next_file()?;
@@ -183,9 +213,12 @@ impl Lines {
         &mut self,
         (file, line, digest): (usize, u64, &str),
     ) -> Result<bool, CliError> {
-        let is_there = |lines: &Self| lines.opened == file + 1 && lines.place.line == line;
+        let is_there = |lines: &Self| lines.opened == file + 1 && lines.count() == line;
         while !is_there(self) && self.current.is_some() && self.opened <= file + 1 {
-            self.next_line()?;
+            match self.pieces {
+                None => drop(self.next_line()?),
+                Some(_) => drop(self.next_piece()?),
+            }
         }
         Ok(is_there(self) && self.mark().digest() == digest)
     }
@@ -204,9 +237,14 @@ impl Lines {
     pub(super) fn mark(&self) -> Mark {
         Mark {
             file: self.opened.saturating_sub(1),
-            line: self.place.line,
+            line: self.count(),
             digest: self.digest.clone(),
         }
+    }
+
+    /// How many lines, or objects, of the file were read.
+    fn count(&self) -> u64 {
+        self.place.record.unwrap_or(self.place.line)
     }
 
     fn next_file(&mut self) -> Result<(), CliError> {
@@ -216,7 +254,8 @@ impl Lines {
         self.current = Some(input.map_err(|error| unopened(path, &error))?);
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         let name = if input::is_stdin(path) { "-".into() } else { name };
-        self.place = Place { file: name.into(), line: 0 };
+        let record = self.pieces.is_some().then_some(0);
+        self.place = Place { file: name.into(), line: 0, record };
         self.opened += 1;
         Ok(())
     }
@@ -224,7 +263,9 @@ impl Lines {
     /// Whether the next line is there without waiting for it.
     pub(super) fn has_whole_line(&self) -> bool {
         let buffered = self.current.as_ref().map(BufReader::buffer);
-        buffered.is_some_and(|buffer| memchr::memchr(b'\n', buffer).is_some())
+        // An object that has begun is soon whole.
+        let end = if self.pieces.is_some() { b'{' } else { b'\n' };
+        buffered.is_some_and(|buffer| memchr::memchr(end, buffer).is_some())
     }
 
     /// A line as it stands in the input, without its end, and how long it is: of one
@@ -263,10 +304,55 @@ impl Lines {
         Ok(Some((line, actual)))
     }
 
+    /// The next object, or what is none; `None` at a file's end.
+    fn next_piece(&mut self) -> Result<Option<Result<Vec<u8>, EventError>>, CliError> {
+        let Some(pieces) = &mut self.pieces else { return Ok(None) };
+        let found = loop {
+            let Some(input) = &mut self.current else { return Ok(None) };
+            let mut rest = input.fill_buf().map_err(|error| {
+                let text = format!("the input cannot be read after {}: {error}", self.place);
+                CliError::new("io", Exit::Failed, text)
+            })?;
+            let before = rest.len();
+            let found = pieces.next(&mut rest);
+            let read = before - rest.len();
+            input.consume(read);
+            match found.or_else(|| if before == 0 { pieces.end() } else { None }) {
+                Some(found) => break found,
+                None if before == 0 => {
+                    pieces.restart();
+                    self.next_file()?;
+                    return Ok(None);
+                }
+                None => {}
+            }
+        };
+        self.place.line = found.line;
+        self.place.record = self.place.record.map(|record| record + 1);
+        let (text, size): (&[u8], usize) = match &found.piece {
+            Piece::Object(text) => (text, text.len()),
+            Piece::TooLong(bytes) => (b"", *bytes),
+            Piece::Bad(what) => (what.as_bytes(), usize::MAX),
+        };
+        self.digest.update(text);
+        self.digest.update((size as u64).to_be_bytes());
+        Ok(Some(match found.piece {
+            Piece::Object(text) => Ok(text),
+            Piece::TooLong(actual) => Err(EventError::LineTooLong { actual }),
+            Piece::Bad(what) => Err(EventError::Malformed(what)),
+        }))
+    }
+
     /// The next line that is not blank; `None` at the end. A line too long is
     /// passed over and told as such, without being held in memory.
     pub(super) fn next(&mut self) -> Result<Option<PlacedLine>, CliError> {
         while self.current.is_some() {
+            if self.pieces.is_some() {
+                match self.next_piece()? {
+                    Some(piece) => return Ok(Some((self.place.clone(), piece))),
+                    None => continue,
+                }
+            }
             let Some((line, actual)) = self.next_line()? else { continue };
             if self.place.line < self.from_line {
                 continue;

@@ -83,7 +83,7 @@ impl Position {
     pub(super) fn of(
         context: &Context,
         settings: &Settings,
-        files: &[PathBuf],
+        (files, format): (&[PathBuf], &str),
         from_start: bool,
     ) -> Result<Self, CliError> {
         let id = ImportId::random()
@@ -117,7 +117,7 @@ impl Position {
             .iter()
             .map(|file| inspect::resolved(file).unwrap_or_else(|_| file.clone()))
             .collect();
-        let name = name_of(settings, &files);
+        let name = name_of(settings, &files, format);
         let (path, lock) = (dir.join(format!("{name}.json")), dir.join(format!("{name}.lock")));
         let held = match try_lock(&lock) {
             Ok(Some(held)) => held,
@@ -256,8 +256,8 @@ fn remove_half_written(dir: &Path, name: &str) {
     }
 }
 
-/// One for each log and list of files.
-fn name_of(settings: &Settings, files: &[PathBuf]) -> String {
+/// One for each log, list of files, and mapping.
+fn name_of(settings: &Settings, files: &[PathBuf], format: &str) -> String {
     let mut digest = Sha256::new();
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     for path in [absolute(&settings.log_dir), absolute(&settings.socket_path())].iter().chain(files)
@@ -265,5 +265,6 @@ fn name_of(settings: &Settings, files: &[PathBuf]) -> String {
         digest.update(path.as_os_str().as_encoded_bytes());
         digest.update([0]);
     }
+    digest.update(format);
     format!("{:x}", digest.finalize())
 }

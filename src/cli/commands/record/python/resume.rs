@@ -103,6 +103,6 @@ fn newest(settings: &Settings, ours: Option<String>) -> Result<Option<Position>,
         return Ok(None);
     };
     let events = 1 + imported["part"].as_u64().unwrap_or(0) as usize;
-    let place = Place { file: file.into(), line };
+    let place = Place { file: file.into(), line, record: None };
     Ok(Some(Position { place, events, record }))
 }

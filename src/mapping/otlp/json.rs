@@ -1,0 +1,245 @@
+//! OTLP in JSON (protobuf's JSON mapping, with ids in hexadecimal).
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Any, LogError, Object};
+use crate::json_place::JsonError;
+
+#[derive(Deserialize)]
+struct Request<'a> {
+    #[serde(borrow, default, rename = "resourceLogs")]
+    resource_logs: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct ResourceLogs<'a> {
+    #[serde(borrow)]
+    resource: Option<Attributed<'a>>,
+    #[serde(borrow, default, rename = "scopeLogs")]
+    scope_logs: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct ScopeLogs<'a> {
+    #[serde(borrow)]
+    scope: Option<Attributed<'a>>,
+    #[serde(borrow, default, rename = "logRecords")]
+    log_records: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Attributed<'a> {
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    version: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    attributes: Option<Vec<Pair<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Pair<'a> {
+    #[serde(borrow, default)]
+    key: Cow<'a, str>,
+    #[serde(borrow)]
+    value: Option<AnyValue<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AnyValue<'a> {
+    #[serde(borrow)]
+    string_value: Option<Cow<'a, str>>,
+    bool_value: Option<bool>,
+    #[serde(borrow)]
+    int_value: Option<&'a RawValue>,
+    #[serde(borrow)]
+    double_value: Option<&'a RawValue>,
+    #[serde(borrow)]
+    array_value: Option<Values<'a>>,
+    #[serde(borrow)]
+    kvlist_value: Option<Pairs<'a>>,
+    #[serde(borrow)]
+    bytes_value: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Values<'a> {
+    #[serde(borrow, default)]
+    values: Option<Vec<AnyValue<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Pairs<'a> {
+    #[serde(borrow, default)]
+    values: Option<Vec<Pair<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LogRecord<'a> {
+    #[serde(borrow)]
+    time_unix_nano: Option<&'a RawValue>,
+    #[serde(borrow)]
+    observed_time_unix_nano: Option<&'a RawValue>,
+    #[serde(borrow)]
+    severity_number: Option<&'a RawValue>,
+    #[serde(borrow)]
+    severity_text: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    event_name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    body: Option<AnyValue<'a>>,
+    #[serde(borrow, default)]
+    attributes: Option<Vec<Pair<'a>>>,
+    #[serde(borrow)]
+    dropped_attributes_count: Option<&'a RawValue>,
+    #[serde(borrow)]
+    flags: Option<&'a RawValue>,
+    #[serde(borrow)]
+    trace_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    span_id: Option<Cow<'a, str>>,
+}
+
+fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, LogError> {
+    serde_json::from_str(text).map_err(|error| LogError::Broken(broken(&error, text.as_bytes())))
+}
+
+fn broken(error: &serde_json::Error, text: &[u8]) -> String {
+    format!("the body is no OTLP request in JSON: {}", JsonError::of(error, text))
+}
+
+/// A number as it is written, with or without quotes.
+fn bare(raw: &RawValue) -> Cow<'_, str> {
+    let text = raw.get();
+    let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    match inner {
+        Some(digits) if digits.parse::<i64>().is_ok() => Cow::Borrowed(digits),
+        _ => Cow::Borrowed(text),
+    }
+}
+
+impl<'a> AnyValue<'a> {
+    fn any(self) -> Any<'a> {
+        if let Some(text) = self.string_value.or(self.bytes_value) {
+            return Any::Text(text);
+        }
+        if let Some(value) = self.bool_value {
+            return Any::Plain(Cow::Borrowed(if value { "true" } else { "false" }));
+        }
+        if let Some(number) = self.int_value {
+            return Any::Plain(bare(number));
+        }
+        if let Some(number) = self.double_value {
+            return Any::Plain(Cow::Borrowed(number.get()));
+        }
+        if let Some(array) = self.array_value {
+            return Any::Array(array.values.into_iter().flatten().map(Self::any).collect());
+        }
+        self.kvlist_value.map_or(Any::Nothing, |pairs| Any::Map(map(pairs.values)))
+    }
+}
+
+fn map(pairs: Option<Vec<Pair<'_>>>) -> Vec<(Cow<'_, str>, Any<'_>)> {
+    let pairs = pairs.into_iter().flatten();
+    pairs.map(|pair| (pair.key, pair.value.map_or(Any::Nothing, AnyValue::any))).collect()
+}
+
+/// The records of a request.
+#[derive(Debug)]
+pub(super) struct JsonLogs<'a> {
+    resources: std::vec::IntoIter<&'a RawValue>,
+    scopes: std::vec::IntoIter<&'a RawValue>,
+    records: std::vec::IntoIter<&'a RawValue>,
+    resource: String,
+    scope: String,
+}
+
+impl<'a> JsonLogs<'a> {
+    pub(super) fn new(body: &'a [u8]) -> Result<Self, String> {
+        let request: Request<'a> =
+            serde_json::from_slice(body).map_err(|error| broken(&error, body))?;
+        let resources = request.resource_logs.unwrap_or_default().into_iter();
+        let (none, text) = (Vec::new().into_iter(), String::new());
+        Ok(Self {
+            resources,
+            scopes: none.clone(),
+            records: none,
+            resource: text.clone(),
+            scope: text,
+        })
+    }
+
+    pub(super) fn next(&mut self, max_bytes: usize) -> Result<Option<String>, LogError> {
+        loop {
+            if let Some(raw) = self.records.next() {
+                let around = self.resource.len() + self.scope.len();
+                let record = record(read(raw.get())?);
+                if around > max_bytes {
+                    return if max_bytes == 0 {
+                        Ok(Some(String::new()))
+                    } else {
+                        Err(LogError::TooLarge(around))
+                    };
+                }
+                return Ok(Some(self.whole(record)));
+            } else if let Some(raw) = self.scopes.next() {
+                let logs: ScopeLogs<'a> = read(raw.get())?;
+                self.scope = attributed(logs.scope, false);
+                self.records = logs.log_records.unwrap_or_default().into_iter();
+            } else if let Some(raw) = self.resources.next() {
+                let logs: ResourceLogs<'a> = read(raw.get())?;
+                self.resource = attributed(logs.resource, true);
+                self.scopes = logs.scope_logs.unwrap_or_default().into_iter();
+            } else {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn whole(&self, mut record: Object) -> String {
+        record.plain("resource", &self.resource);
+        record.plain("scope", &self.scope);
+        record.end()
+    }
+}
+
+fn attributed(what: Option<Attributed<'_>>, always: bool) -> String {
+    let mut object = Object::default();
+    let Some(what) = what else { return object.end() };
+    for (key, text) in [("name", what.name), ("version", what.version)] {
+        object.set(key, &text.map_or(Any::Nothing, Any::Text));
+    }
+    if always || what.attributes.as_ref().is_some_and(|pairs| !pairs.is_empty()) {
+        object.set("attributes", &Any::Map(map(what.attributes)));
+    }
+    object.end()
+}
+
+fn record(log: LogRecord<'_>) -> Object {
+    let mut object = Object::default();
+    let quoted = |raw: Option<&RawValue>| {
+        raw.map_or(Any::Nothing, |raw| {
+            Any::Text(Cow::Owned(raw.get().trim_matches('"').to_owned()))
+        })
+    };
+    let plain = |raw: Option<&RawValue>| {
+        raw.map_or(Any::Nothing, |raw| Any::Plain(Cow::Owned(bare(raw).into_owned())))
+    };
+    object.set("timeUnixNano", &quoted(log.time_unix_nano));
+    object.set("observedTimeUnixNano", &quoted(log.observed_time_unix_nano));
+    object.set("severityNumber", &plain(log.severity_number));
+    object.set("severityText", &log.severity_text.map_or(Any::Nothing, Any::Text));
+    object.set("eventName", &log.event_name.map_or(Any::Nothing, Any::Text));
+    object.set("body", &log.body.map_or(Any::Nothing, AnyValue::any));
+    object.set("droppedAttributesCount", &plain(log.dropped_attributes_count));
+    object.set("flags", &plain(log.flags));
+    object.set("traceId", &log.trace_id.map_or(Any::Nothing, Any::Text));
+    object.set("spanId", &log.span_id.map_or(Any::Nothing, Any::Text));
+    object.set("attributes", &Any::Map(map(log.attributes)));
+    object
+}
