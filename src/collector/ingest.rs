@@ -14,13 +14,13 @@ use base64::Engine;
 use serde_json::{Map, Value, json};
 
 use super::gate::{self, Caller, Peer};
-use super::intake::{Intake, REQUEST_BYTES, Why, cut, guest, peer, room};
+use super::intake::{Intake, REQUEST_BYTES, Why, cut, guest, no_key, peer, room};
 use super::reply::{App, error};
 use super::upload::Upload;
 use super::{Hub, accept};
 use crate::audit::record::event::{MAX_DETAILS_BYTES, MAX_LINE_BYTES};
 use crate::audit::{Event, EventError, ParseMode};
-use crate::mapping::{Found, Mapped, Mapping, Misfit, NotMapped, Piece, Shape, Target};
+use crate::mapping::{Found, Mapped, Mapping, Misfit, NotMapped, OnRefusal, Piece, Shape, Target};
 
 /// Misfits that an answer names.
 const MAX_NAMED: usize = 10;
@@ -47,6 +47,7 @@ pub(super) async fn post_ingest(
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return Err(Box::new(error(status, "unsupported_media_type", text)));
         }
+        no_key(&parts.headers)?;
         let (coding, share) = room(hub, &parts.headers, (guest, peer), REQUEST_BYTES).await?;
         Ok((mapping, is_binary, coding, share))
     };
@@ -55,6 +56,9 @@ pub(super) async fn post_ingest(
         Ok((mapping, is_binary, coding, share)) => {
             let intake = Intake::new(hub, &caller, guest, (share, coding.bytes()));
             let mut ingest = Ingest::new(intake, &mapping);
+            if mapping.draft().on_refusal == OnRefusal::Accept {
+                ingest.intake.tally.count_only();
+            }
             let done = match upload.unpack(coding) {
                 Err(why) => Err(cut(hub, why)),
                 Ok(()) if is_binary => ingest.binary(&mut upload, &parts.headers).await,
@@ -90,9 +94,11 @@ pub(super) fn mapping(
     };
     if let Some((target, path)) = mapping.lets_out(&hub.log.redacted_paths()) {
         let name = target.name();
+        let hidden = format!("redact has {name:?} as well, or ");
+        let hidden = if target.can_be_hidden() { &*hidden } else { "" };
         let text = format!(
             "the mapping {} takes {name} from {path}, which redact hides: nothing is recorded until \
-             redact has {name:?} as well, or a [mapping] of your own takes {name} from elsewhere",
+             {hidden}a [mapping] of your own takes {name} from elsewhere",
             mapping.name()
         );
         return Err(Box::new(error(StatusCode::UNPROCESSABLE_ENTITY, "invalid", &text)));
@@ -133,7 +139,8 @@ pub(super) struct Ingest<'a> {
 }
 
 impl<'a> Ingest<'a> {
-    pub(super) fn new(intake: Intake<'a>, mapping: &'a Mapping) -> Self {
+    pub(super) fn new(mut intake: Intake<'a>, mapping: &'a Mapping) -> Self {
+        intake.is_foreign();
         let max_details = intake.hub.log.options().max_details_size.min(MAX_DETAILS_BYTES);
         Self {
             intake,
@@ -151,10 +158,17 @@ impl<'a> Ingest<'a> {
         self.max_paced = Duration::MAX / 4;
     }
 
+    fn apply(&self, object: &[u8]) -> Result<Mapped, NotMapped> {
+        // It matters where there is no room for all of it.
+        let is_long = object.len() >= self.max_details / 2;
+        let redact = if is_long { self.intake.hub.log.redacted_paths() } else { Vec::new() };
+        self.mapping.apply(object, self.max_details, &redact)
+    }
+
     /// The line of a foreign event; what is none is refused and counted.
     pub(super) fn line_of(&mut self, found: Found) -> Option<Vec<u8>> {
         let error = match found.piece {
-            Piece::Object(object) => match self.mapping.apply(&object, self.max_details) {
+            Piece::Object(object) => match self.apply(&object) {
                 Ok(mapped) => {
                     self.misfits += mapped.misfits.len() as u64;
                     return Some(mapped.line);
@@ -213,7 +227,7 @@ impl<'a> Ingest<'a> {
 
     /// One foreign object.
     pub(super) async fn object(&mut self, object: &[u8]) -> Result<(), Why> {
-        match self.mapping.apply(object, self.max_details) {
+        match self.apply(object) {
             Ok(mapped) => self.mapped(mapped, object.len()).await,
             Err(error) => self.intake.refuse(refusal(error)).await,
         }
@@ -277,10 +291,13 @@ impl<'a> Ingest<'a> {
     }
 
     fn answer(self, why: Option<Why>) -> Response {
-        let more = match self.misfits {
+        let mut more = match self.misfits {
             0 => Vec::new(),
             misfits => vec![("misfits", json!(misfits)), ("first_misfits", json!(self.named))],
         };
+        if self.intake.other_ids > 0 {
+            more.push(("other_ids", json!(self.intake.other_ids)));
+        }
         if self.intake.tally.lines() == 0
             && let Some(why) = &why
         {

@@ -4,6 +4,7 @@
 //! is a line, a batch and the runs of its [`Tally`], all of it a share of the budget.
 //! Before each batch it is asked again whether the caller still may.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use axum::Extension;
@@ -28,8 +29,10 @@ use crate::access::Right;
 use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::state::security::SecurityKind;
 use crate::audit::state::status::Word;
-use crate::audit::{Batch, EventError, HandIn, Handed, ParseMode, RecordError, Recorded, Session};
-use crate::mapping::OnRefusal;
+use crate::audit::{
+    Batch, EventError, HandIn, Handed, ParseMode, RecordError, Recorded, Session, Submitted, Taken,
+};
+use crate::mapping::{OnRefusal, with_next_id};
 
 /// What a request holds besides a long line and a long answer: what was read of it,
 /// a batch, and the connection's buffers.
@@ -38,13 +41,15 @@ pub(super) const REQUEST_BYTES: usize = 256 << 10;
 const COPIES: usize = 3;
 /// Handed to the writer at a time, at most.
 const BATCH_EVENTS: usize = 1_024;
+/// Of foreign events, whose lines are kept until they are taken.
+const BATCH_BYTES: usize = 64 << 10;
 /// When a peer that found no room may come again.
 pub(super) const ROOM_RETRY: Duration = Duration::from_secs(1);
 
 /// Why nothing more of a request is looked at.
 pub(super) struct Why {
     pub(super) status: StatusCode,
-    kind: &'static str,
+    pub(super) kind: &'static str,
     pub(super) message: String,
     pub(super) retry_after: Option<Duration>,
 }
@@ -72,6 +77,18 @@ impl From<&RecordError> for Why {
             retry_after: error.retry_after(),
         }
     }
+}
+
+/// Where each event has its own id, or none.
+const NO_KEY: &str = "Idempotency-Key is for one event of POST /v1/events; foreign events have the id that the mapping takes \
+                      from them. Send the request without it";
+
+/// Refuses a key that would do nothing.
+pub(super) fn no_key(headers: &HeaderMap) -> Result<(), Box<Response>> {
+    if headers.contains_key(KEY_HEADER) {
+        return Err(Box::new(error(StatusCode::BAD_REQUEST, "malformed", NO_KEY)));
+    }
+    Ok(())
 }
 
 pub(super) async fn post_events(
@@ -301,6 +318,13 @@ pub(super) struct Intake<'a> {
     turn: Turn,
     /// What the header gives the event as its id.
     id: Option<String>,
+    /// Its events are foreign ones: their ids refuse nothing.
+    is_foreign: bool,
+    /// Then, the lines of the batch.
+    kept: VecDeque<Vec<u8>>,
+    kept_bytes: usize,
+    /// Events that were recorded with another id than their own.
+    pub(super) other_ids: u64,
 }
 
 impl<'a> Intake<'a> {
@@ -313,8 +337,28 @@ impl<'a> Intake<'a> {
         let session = hub.log.session(&caller.origin(), caller.has_own_rate());
         let (batch, tally) = (Batch::new(), Tally::default());
         let turn = hub.turns.of(guest);
-        let (last, id) = (None, None);
-        Self { hub, caller, session, batch, tally, last, share, unpacking, turn, id }
+        Self {
+            hub,
+            caller,
+            session,
+            batch,
+            tally,
+            last: None,
+            share,
+            unpacking,
+            turn,
+            id: None,
+            is_foreign: false,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            other_ids: 0,
+        }
+    }
+
+    /// Its events have ids that others chose: one that comes again with other content is
+    /// recorded under another.
+    pub(super) fn is_foreign(&mut self) {
+        self.is_foreign = true;
     }
 
     /// A request's body; whether it is one of many events, and why it is not read to its
@@ -442,7 +486,7 @@ impl<'a> Intake<'a> {
             return Ok(());
         }
         self.line(line);
-        if self.batch.len() >= BATCH_EVENTS {
+        if self.batch.len() >= BATCH_EVENTS || self.kept_bytes >= BATCH_BYTES {
             self.submit().await?;
         }
         Ok(())
@@ -495,38 +539,94 @@ impl<'a> Intake<'a> {
         });
         match prepared {
             Ok(()) => self.tally.waits(),
-            Err(error) => self.tally.refused(error),
+            Err(error) => return self.tally.refused(error),
+        }
+        if self.is_foreign {
+            self.kept_bytes += line.len();
+            self.kept.push_back(line.to_vec());
         }
     }
 
     /// Hands over what was prepared, waiting for room.
     pub(super) async fn submit(&mut self) -> Result<(), Why> {
+        let mut batch = std::mem::take(&mut self.batch);
+        while !batch.is_empty() {
+            match self.hand_in(&mut batch).await {
+                Ok(taken) if self.is_foreign => self.took(&taken).await,
+                Ok(taken) => self.tally.taken(&taken),
+                Err(error) => {
+                    (self.kept, self.kept_bytes) = (VecDeque::new(), 0);
+                    self.tally.refuse_waiting(&error);
+                    return Err((&error).into());
+                }
+            }
+        }
+        self.batch = batch;
+        Ok(())
+    }
+
+    /// Hands over what there is room for, of a batch that has something.
+    async fn hand_in(&mut self, batch: &mut Batch) -> Result<Submitted, RecordError> {
         let log = &self.hub.log;
         let mut progress = self.hub.progress.clone();
         let mut hand_in = HandIn::new();
-        while !self.batch.is_empty() {
+        loop {
             let submit = |batch: &mut Batch| self.turn.submit(log, batch);
-            match hand_in.try_by(log, &mut self.batch, submit) {
+            match hand_in.try_by(log, batch, submit) {
                 Handed::Taken(taken) => {
+                    self.turn.waits(false);
                     // Of what was recorded before, too: it need not be durable yet.
                     let before = taken.repeats.iter().filter(|repeat| repeat.is_same);
                     let before = before.map(|repeat| repeat.seq).max();
                     let new = taken.end().checked_sub(1).filter(|last| *last >= taken.first_seq);
                     self.last = self.last.max(before).max(new);
-                    self.tally.taken(&taken);
+                    return Ok(taken);
                 }
                 Handed::Full => {
                     let _ = tokio::time::timeout(HandIn::TRY_AGAIN, progress.changed()).await;
                 }
                 Handed::Refused(error) => {
                     self.turn.waits(false);
-                    self.tally.refuse_waiting(&error);
-                    return Err((&error).into());
+                    return Err(error);
                 }
             }
         }
-        self.turn.waits(false);
-        Ok(())
+    }
+
+    /// What became of foreign events, of which none is refused for its id.
+    async fn took(&mut self, submitted: &Submitted) {
+        let count = submitted.count.min(self.kept.len());
+        let mut lines: Vec<Vec<u8>> = self.kept.drain(..count).collect();
+        self.kept_bytes -= lines.iter().map(Vec::len).sum::<usize>();
+        let mut conflicts = submitted.repeats.iter().filter(|repeat| !repeat.is_same);
+        for taken in submitted.taken() {
+            let Taken::Conflict { seq } = taken else {
+                self.tally.took(taken);
+                continue;
+            };
+            let line = conflicts.next().and_then(|repeat| lines.get_mut(repeat.at));
+            match self.take_otherwise(line.map(std::mem::take).unwrap_or_default(), seq).await {
+                Ok(taken) => self.tally.took(taken),
+                Err(error) => self.tally.refuse_next(error),
+            }
+        }
+    }
+
+    /// An event whose id is that of another one, of this seq.
+    async fn take_otherwise(&mut self, mut line: Vec<u8>, seq: u64) -> Result<Taken, RecordError> {
+        self.other_ids += 1;
+        // Its rate was asked before.
+        let session = self.hub.log.session(&self.caller.origin(), true);
+        while let Some(other) = with_next_id(&line) {
+            let mut batch = Batch::new();
+            session.prepare(&other, ParseMode::Strict, &mut batch)?;
+            let taken = self.hand_in(&mut batch).await?;
+            match taken.taken().next() {
+                Some(Taken::Conflict { .. }) | None => line = other,
+                Some(taken) => return Ok(taken),
+            }
+        }
+        Err(RecordError::Conflict { seq })
     }
 
     /// Waits until what was accepted is acknowledged, or is known not to be.

@@ -10,19 +10,24 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::Hub;
 use super::accept;
 use super::gate::{self, Caller};
 use super::ingest::{Ingest, mapping};
-use super::intake::{Intake, REQUEST_BYTES, Why, cut, guest, peer, room, status_of};
+use super::intake::{Intake, REQUEST_BYTES, Why, cut, guest, no_key, peer, room, status_of};
 use super::reply::{App, error, with_retry_after};
-use super::upload::Upload;
+use super::upload::{Cut, Upload};
 use crate::audit::EventError;
-use crate::mapping::otlp::{Encoding, LogError, Logs, response, status};
+use crate::mapping::otlp::{
+    Encoding, LogError, Logs, MAX_COST, MAX_VALUES, VALUE_BYTES, response, status,
+};
 
 /// A body is there as a whole; exporters send far less.
 const MAX_BODY: usize = 4 << 20;
 /// What reading it takes, in bodies.
 const COPIES: usize = 6;
+/// After so many records it is asked whether the caller still may.
+const ASK_AFTER: usize = 256;
 /// The mapping's name.
 const NAME: &str = "otlp";
 
@@ -52,6 +57,7 @@ pub(super) async fn post_logs(
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return Err(Box::new(error(status, "unsupported_media_type", text)));
         };
+        no_key(&parts.headers)?;
         let mapping = mapping(hub, NAME, peer)?;
         let (coding, share) = room(hub, &parts.headers, (guest, peer), REQUEST_BYTES).await?;
         Ok((encoding, mapping, coding, share))
@@ -61,6 +67,7 @@ pub(super) async fn post_logs(
         Ok((encoding, mapping, coding, share)) => {
             let intake = Intake::new(hub, &caller, guest, (share, coding.bytes()));
             let mut ingest = Ingest::new(intake, &mapping);
+            ingest.intake.tally.count_only();
             let done = match upload.unpack(coding) {
                 Err(why) => Err(cut(hub, why)),
                 Ok(()) => logs(&mut ingest, &mut upload, encoding).await,
@@ -81,32 +88,52 @@ pub(super) async fn post_logs(
 async fn logs(ingest: &mut Ingest<'_>, upload: &mut Upload, encoding: Encoding) -> Result<(), Why> {
     let hub = ingest.intake.hub;
     let mut body = Vec::new();
-    while let Some(part) = upload.next().await.map_err(|why| cut(hub, why))? {
+    while let Some(part) = upload.next().await.map_err(|why| too_much(hub, why))? {
         body.extend_from_slice(&part);
         ingest.intake.hold_bytes(COPIES * body.capacity()).await?;
     }
     ingest.intake.may()?;
     let broken = |reason: String| Why::new(StatusCode::BAD_REQUEST, "malformed", reason);
-    // The whole of it is looked at before anything is taken: half a request is none.
+    // The whole of its frame is looked at before anything is taken: half a request is none.
     let max_details = ingest.max_details();
-    for log in Logs::new(&body, encoding, 0).map_err(broken)? {
-        if let Err(LogError::Broken(reason)) = log {
-            return Err(broken(reason));
-        }
+    let logs = || Logs::new(&body, encoding, max_details);
+    let cost = logs().and_then(Logs::measure).map_err(broken)?;
+    if cost > MAX_COST {
+        let text = "with its resource in each of its records the request is too large; send fewer \
+                    records in a request, or less in the resource";
+        return Err(Why::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text));
     }
-    for log in Logs::new(&body, encoding, max_details).map_err(broken)? {
+    let values = VALUE_BYTES * MAX_VALUES.min(body.len() / 2);
+    ingest.intake.hold_bytes(COPIES * body.capacity() + values).await?;
+    for (nth, log) in logs().map_err(broken)?.enumerate() {
         match log {
             Ok(log) => ingest.object(log.as_bytes()).await?,
             Err(LogError::TooLarge(actual)) => {
                 let error = EventError::DetailsTooLarge { limit: max_details, actual };
                 ingest.intake.refuse(error).await?;
             }
+            Err(LogError::Bad(reason)) => {
+                ingest.intake.refuse(EventError::Malformed(reason)).await?;
+            }
             Err(LogError::Broken(reason)) => return Err(broken(reason)),
+        }
+        if nth % ASK_AFTER == 0 {
+            ingest.intake.may()?;
         }
         // Others get their turn.
         tokio::task::yield_now().await;
     }
     ingest.intake.submit().await
+}
+
+/// Why nothing more of a body is read.
+fn too_much(hub: &Hub, why: Cut) -> Why {
+    if why == Cut::TooLarge && hub.max_body > MAX_BODY {
+        let text =
+            format!("the body is longer than {MAX_BODY} bytes; send fewer records in a request");
+        return Why { message: text, ..cut(hub, why) };
+    }
+    cut(hub, why)
 }
 
 fn answer(intake: Intake<'_>, why: Option<Why>, encoding: Encoding) -> Response {

@@ -37,8 +37,9 @@ enum Fate {
     Waiting,
     /// Recorded, the first one with this seq.
     Recorded(u64),
-    /// Recorded, with seqs from the first to the last; others' records are among them.
-    Scattered(u64, u64),
+    /// Recorded, now or so many of them before, with seqs from the first to the last;
+    /// others' records are among them.
+    Scattered(u64, u64, u64),
     /// Recorded before, the first one with this seq.
     Duplicate(u64),
     /// Accepted with this seq and those after it, but not known to be durable.
@@ -63,9 +64,17 @@ pub(super) struct Tally {
     /// The first run that waits, if any does.
     waiting: usize,
     texts: usize,
+    /// What became of which line is not asked.
+    counts_only: bool,
 }
 
 impl Tally {
+    /// Of a sender that reads no more of the answer than how many were refused: when there
+    /// are too many runs, lines of the same kind are counted together, wherever they are.
+    pub(super) fn count_only(&mut self) {
+        self.counts_only = true;
+    }
+
     /// Lines told of.
     pub(super) fn lines(&self) -> u64 {
         self.lines
@@ -119,17 +128,22 @@ impl Tally {
 
     /// What became of the first of those that wait.
     pub(super) fn taken(&mut self, submitted: &Submitted) {
-        for taken in submitted.taken() {
-            match taken {
-                Taken::New { first_seq, count } => self.accepted(first_seq, count),
-                Taken::Duplicate { seq } => self.is_known(Fate::Duplicate(seq)),
-                Taken::Conflict { seq } => {
-                    let error = RecordError::Conflict { seq };
-                    self.texts += error.to_string().len();
-                    self.is_known(Fate::Refused(error));
-                }
-            }
+        submitted.taken().for_each(|taken| self.took(taken));
+    }
+
+    /// What became of the first of those that wait, next to each other.
+    pub(super) fn took(&mut self, taken: Taken) {
+        match taken {
+            Taken::New { first_seq, count } => self.accepted(first_seq, count),
+            Taken::Duplicate { seq } => self.is_known(Fate::Duplicate(seq)),
+            Taken::Conflict { seq } => self.refuse_next(RecordError::Conflict { seq }),
         }
+    }
+
+    /// The first of those that wait is refused.
+    pub(super) fn refuse_next(&mut self, error: RecordError) {
+        self.texts += error.to_string().len();
+        self.is_known(Fate::Refused(error));
     }
 
     /// The first of those that wait has this fate.
@@ -184,22 +198,27 @@ impl Tally {
         }
     }
 
-    /// Joins what was recorded line after line, whatever others recorded in between:
-    /// which seq a line of such a run has is then known to lie within its bounds.
+    /// Joins what was recorded line after line, now or before, whatever others recorded in
+    /// between: which seq a line of such a run has is then known to lie within its bounds.
     pub(super) fn compact(&mut self) {
         let mut joined: Vec<Run> = Vec::with_capacity(self.runs.len() / 2);
         for run in self.runs.drain(..) {
-            let spans = joined.last().and_then(Run::span).zip(run.span());
-            match (joined.last_mut(), spans) {
-                (Some(before), Some(((first, _), (_, last)))) => {
-                    before.lines += run.lines;
-                    before.fate = Fate::Scattered(first, last);
-                }
-                _ => joined.push(run),
+            let before = if self.counts_only {
+                joined.iter_mut().find(|before| before.counts_as(&run))
+            } else {
+                joined.last_mut().filter(|before| before.span().is_some() && run.span().is_some())
+            };
+            match before {
+                Some(before) => before.join(run),
+                None => joined.push(run),
             }
         }
         self.runs = joined;
         self.waiting = 0;
+        if self.counts_only {
+            let texts = self.runs.iter().filter_map(|run| run.error(0));
+            self.texts = texts.map(|error| error.to_string().len()).sum();
+        }
     }
 
     fn next_waiting(&mut self) -> Option<usize> {
@@ -222,7 +241,7 @@ impl Tally {
         let mut at = 0;
         while at < self.runs.len() {
             let run = &mut self.runs[at];
-            if let Fate::Scattered(first, last) = run.fate
+            if let Fate::Scattered(first, last, _) = run.fate
                 && last >= acked
             {
                 // Which of its lines are durable is not known.
@@ -256,14 +275,12 @@ impl Tally {
 
     /// How many are recorded, now or before.
     pub(super) fn recorded(&self) -> u64 {
-        let recorded = self.runs.iter().filter(|run| run.span().is_some());
-        recorded.map(|run| run.lines).sum::<u64>() + self.duplicates()
+        self.runs.iter().filter(|run| run.span().is_some()).map(|run| run.lines).sum()
     }
 
     /// How many of them were recorded before.
     pub(super) fn duplicates(&self) -> u64 {
-        let duplicates = self.runs.iter().filter(|run| matches!(run.fate, Fate::Duplicate(_)));
-        duplicates.map(|run| run.lines).sum()
+        self.runs.iter().filter_map(Run::span).map(|(.., duplicates)| duplicates).sum()
     }
 
     /// Why the first that was not recorded was not.
@@ -292,9 +309,6 @@ impl Tally {
 
     /// Why something was refused that may be taken later.
     pub(super) fn for_now(&self) -> Option<RecordError> {
-        let is_for_ever = |error: &RecordError| {
-            matches!(error.kind(), "malformed" | "too_large" | "invalid" | "conflict")
-        };
         self.runs.iter().filter_map(|run| run.error(0)).find(|error| !is_for_ever(error))
     }
 
@@ -331,7 +345,7 @@ impl Tally {
         let run = self.runs.first()?;
         let recorded = |seq, is_duplicate| Ok(Recorded { seq, is_duplicate });
         Some(match run.fate {
-            Fate::Recorded(seq) | Fate::Scattered(seq, _) => recorded(seq, false),
+            Fate::Recorded(seq) | Fate::Scattered(seq, ..) => recorded(seq, false),
             Fate::Duplicate(seq) => recorded(seq, true),
             _ => Err(run.error(0)?),
         })
@@ -372,13 +386,36 @@ impl Tally {
 }
 
 impl Run {
-    /// The first and the last seq of a run that was recorded.
-    fn span(&self) -> Option<(u64, u64)> {
+    /// The first and the last seq of a run that was recorded, and how many of it before.
+    fn span(&self) -> Option<(u64, u64, u64)> {
         match self.fate {
-            Fate::Recorded(first) => Some((first, first + self.lines - 1)),
-            Fate::Scattered(first, last) => Some((first, last)),
-            Fate::Waiting | Fate::Duplicate(_) | Fate::Unsure(..) | Fate::Refused(_) => None,
+            Fate::Recorded(first) => Some((first, first + self.lines - 1, 0)),
+            Fate::Duplicate(first) => Some((first, first + self.lines - 1, self.lines)),
+            Fate::Scattered(first, last, duplicates) => Some((first, last, duplicates)),
+            Fate::Waiting | Fate::Unsure(..) | Fate::Refused(_) => None,
         }
+    }
+
+    /// Whether a sender that asks for counts alone need not tell them apart.
+    fn counts_as(&self, other: &Self) -> bool {
+        match (&self.fate, &other.fate) {
+            (Fate::Refused(one), Fate::Refused(two)) => {
+                one.kind() == two.kind() || is_for_ever(one) && is_for_ever(two)
+            }
+            _ => self.span().is_some() && other.span().is_some(),
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        if let (Some(one), Some(two)) = (self.span(), other.span()) {
+            self.fate = Fate::Scattered(one.0.min(two.0), one.1.max(two.1), one.2 + two.2);
+        }
+        if let (Fate::Refused(one), Fate::Refused(two)) = (&mut self.fate, other.fate)
+            && two.retry_after() > one.retry_after()
+        {
+            *one = two;
+        }
+        self.lines += other.lines;
     }
 
     fn continues_with(&self, seq: u64) -> bool {
@@ -413,7 +450,10 @@ impl Run {
         let mut value = match (&self.fate, self.error(0)) {
             (Fate::Recorded(first), _) => json!({ "seq": first }),
             (Fate::Duplicate(first), _) => json!({ "seq": first, "duplicate": true }),
-            (Fate::Scattered(first, last), _) => json!({ "seq": first, "last_seq": last }),
+            (Fate::Scattered(first, last, 0), _) => json!({ "seq": first, "last_seq": last }),
+            (Fate::Scattered(first, last, duplicates), _) => {
+                json!({ "seq": first, "last_seq": last, "duplicates": duplicates })
+            }
             (_, Some(error)) => protocol::error_value(&error),
             (_, None) => json!({}),
         };
@@ -424,6 +464,11 @@ impl Run {
         value["lines"] = json!(self.lines);
         value
     }
+}
+
+/// Whether it is of no use to send it again.
+fn is_for_ever(error: &RecordError) -> bool {
+    matches!(error.kind(), "malformed" | "too_large" | "invalid" | "conflict")
 }
 
 /// Whether two refusals say the same, but for when to come again.
@@ -503,6 +548,58 @@ mod tests {
         tally.compact();
         assert!(tally.is_nearly_full(), "refused lines are never joined with others");
         assert_eq!(tally.recorded(), 2_050);
+    }
+
+    #[test]
+    fn a_body_that_is_sent_again_ends_no_answer_however_its_records_lie() {
+        let mut tally = Tally::default();
+        for line in 0..10_000 {
+            tally.waits();
+            // The first time two bodies came in at once, and a few of this one were lost.
+            match line % 10 {
+                9 => tally.took(Taken::New { first_seq: 50_000 + 2 * line, count: 1 }),
+                _ => tally.took(Taken::Duplicate { seq: 2 * (line ^ 1) }),
+            }
+            if tally.is_full() {
+                tally.compact();
+                assert!(!tally.is_nearly_full());
+            }
+        }
+        tally.compact();
+        let told = read(&tally);
+        assert_eq!((&told["recorded"], &told["duplicates"]), (&json!(10_000), &json!(9_000)));
+        let run = json!({
+            "seq": 0, "last_seq": 69_998, "duplicates": 9_000, "line": 1, "lines": 10_000,
+        });
+        assert_eq!(told["runs"], json!([run]));
+    }
+
+    #[test]
+    fn whoever_asks_for_counts_alone_gets_an_answer_however_often_the_outcome_changes() {
+        let mut tally = Tally::default();
+        tally.count_only();
+        for line in 0..30_000 {
+            match line % 3 {
+                0 => tally.refused(RecordError::Event(EventError::MissingType)),
+                1 => tally.refused(RecordError::Event(EventError::UnknownKey(line.to_string()))),
+                _ => {
+                    tally.waits();
+                    tally.accepted(2 * line, 1);
+                }
+            }
+            if tally.is_full() {
+                tally.compact();
+                assert!(!tally.is_nearly_full());
+            }
+        }
+        assert_eq!((tally.lines(), tally.recorded()), (30_000, 10_000));
+        assert!(tally.for_now().is_none() && tally.first_error().is_some());
+        // What may come again is not lost among what may not.
+        tally.refused(limited("a", 7));
+        tally.compact();
+        assert_eq!(tally.for_now().map(|error| error.kind()), Some("rate_limited"));
+        assert_eq!(tally.rate_limited().into_iter().collect::<Vec<_>>(), [("a".to_owned(), 1)]);
+        assert!(tally.bytes() < 10_000);
     }
 
     #[test]

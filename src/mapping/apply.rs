@@ -8,13 +8,14 @@ use sha2::{Digest, Sha256};
 use super::path::Values;
 use super::take::Text;
 use super::{Mapping, Target};
+use crate::field_path::FieldPath;
 use crate::json_place::JsonError;
 use crate::units::hex;
 
 // What the log takes; what is longer is made to fit here.
 const MAX_EVENT_TYPE_BYTES: usize = 128;
 const MAX_IDENTIFIER_BYTES: usize = 256;
-const MAX_ID_BYTES: usize = 128;
+pub(super) const MAX_ID_BYTES: usize = 128;
 /// Room in details for what the log adds to it: a time with all of its digits.
 const KEPT_FREE: usize = 128;
 /// The engine's own event types begin so.
@@ -83,11 +84,17 @@ pub enum NotMapped {
 }
 
 impl Mapping {
-    /// Applies it to an object, whose text may have so many bytes as details.
+    /// Applies it to an object, whose text may have so many bytes as details. Of what is left
+    /// out for want of room nothing is told that `redact` may hide.
     ///
     /// # Errors
     /// See [`NotMapped`].
-    pub fn apply(&self, object: &[u8], max_details: usize) -> Result<Mapped, NotMapped> {
+    pub fn apply(
+        &self,
+        object: &[u8],
+        max_details: usize,
+        redact: &[FieldPath],
+    ) -> Result<Mapped, NotMapped> {
         let not_json = |error: &serde_json::Error| NotMapped::NotJson(JsonError::of(error, object));
         let text = match std::str::from_utf8(object) {
             Ok(text) => text.trim_ascii(),
@@ -117,7 +124,7 @@ impl Mapping {
                 Err(misfit) => misfits.push(misfit),
             }
         }
-        let (details, shed) = self.details(text, &found, max_details);
+        let (details, shed) = self.details(text, &found, max_details, redact);
         let mut line = b"{".to_vec();
         for field in &fields {
             let key = field.target.name();
@@ -195,6 +202,7 @@ impl Mapping {
         text: &'a str,
         found: &Values<'_>,
         max_details: usize,
+        redact: &[FieldPath],
     ) -> (Cow<'a, str>, Vec<(String, usize)>) {
         let room = max_details.saturating_sub(KEPT_FREE);
         let mut cuts: Vec<(std::ops::Range<usize>, String)> = Vec::new();
@@ -205,8 +213,13 @@ impl Mapping {
             // The value is a part of the text.
             let begin = (value.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
             let range = begin..begin.saturating_add(value.len());
-            let digest = hex(&Sha256::digest(value.as_bytes()));
-            let instead = json!({ "left_out_bytes": value.len(), "sha256": digest }).to_string();
+            let mut instead = json!({ "left_out_bytes": value.len() });
+            // A digest of what is hidden would give it away to whoever guesses it.
+            let steps = self.paths[*path].steps();
+            if !redact.iter().any(|hidden| hidden.name().is_some() || hidden.hides(steps)) {
+                instead["sha256"] = json!(hex(&Sha256::digest(value.as_bytes())));
+            }
+            let instead = instead.to_string();
             let overlaps =
                 cuts.iter().any(|(cut, _)| cut.start < range.end && range.start < cut.end);
             if text.get(range.clone()) != Some(value) || overlaps || instead.len() >= value.len() {

@@ -9,6 +9,7 @@
 
 mod apply;
 mod draft;
+mod other;
 pub mod otlp;
 mod path;
 mod pieces;
@@ -17,6 +18,7 @@ mod time;
 
 pub use apply::{Field, Mapped, Misfit, NotMapped};
 pub use draft::{Draft, OnRefusal, Shape};
+pub use other::with_next_id;
 pub use pieces::{Found, Piece, Pieces};
 pub use time::TimeFormat;
 
@@ -83,6 +85,14 @@ impl Target {
     }
 }
 
+impl Target {
+    /// Whether `redact` hides it, if it names it. What an event is known by it does not.
+    #[must_use]
+    pub fn can_be_hidden(self) -> bool {
+        matches!(self, Self::Actor | Self::Source | Self::Target | Self::Outcome)
+    }
+}
+
 impl Mapping {
     /// Its name, as `--format` and the path in the URL have it.
     #[must_use]
@@ -109,7 +119,10 @@ impl Mapping {
     pub fn lets_out(&self, redact: &[crate::field_path::FieldPath]) -> Option<(Target, &str)> {
         let is_hidden = |steps: &[String]| redact.iter().any(|path| path.hides(steps));
         Target::ALL.into_iter().find_map(|target| {
-            if redact.iter().any(|path| path.name().is_some_and(|step| step.matches(target.name())))
+            if target.can_be_hidden()
+                && redact
+                    .iter()
+                    .any(|path| path.name().is_some_and(|step| step.matches(target.name())))
             {
                 return None;
             }

@@ -27,8 +27,69 @@ pub enum Encoding {
 pub enum LogError {
     /// The request is not what it says it is; nothing follows.
     Broken(String),
-    /// Its resource and scope alone have so many bytes.
+    /// It cannot be read; others follow.
+    Bad(String),
+    /// It, or its resource and scope, has so many bytes.
     TooLarge(usize),
+}
+
+/// Values in a record, in its resource or its scope, at most: what each takes while it is
+/// read is many times what it takes in the request.
+pub const MAX_VALUES: usize = 65_536;
+/// What such a value takes at most.
+pub const VALUE_BYTES: usize = 256;
+/// A record is a line of the log at last.
+const MAX_RECORD_BYTES: usize = 1 << 20;
+/// A request may cost so much at most (see [`Logs::measure`]): more than whole batches of
+/// long records do.
+pub const MAX_COST: usize = 256 << 20;
+/// What a record takes besides its bytes, counted in them.
+const RECORD_COSTS: usize = 256;
+
+const TOO_MANY: &str = "it has too many values";
+const TOO_DEEP: &str = "values are nested too deep";
+
+fn bad(what: impl std::fmt::Display) -> LogError {
+    LogError::Bad(format!("the log record cannot be read: {what}"))
+}
+
+/// A resource and a scope, written out, or why they cannot be.
+#[derive(Debug)]
+struct Around {
+    resource: Result<String, String>,
+    scope: Result<String, String>,
+}
+
+impl Default for Around {
+    fn default() -> Self {
+        Self { resource: Ok(String::new()), scope: Ok(String::new()) }
+    }
+}
+
+impl Around {
+    /// Their bytes, in the record.
+    fn bytes(&self) -> usize {
+        let of = |text: &Result<String, String>| text.as_ref().map_or(0, String::len);
+        of(&self.resource) + of(&self.scope)
+    }
+
+    fn cost(&self, record: usize, max_bytes: usize) -> usize {
+        let around = self.bytes();
+        RECORD_COSTS + if around > max_bytes { 0 } else { around + record }
+    }
+
+    /// Both, if a record of so many bytes may have them.
+    fn fit(&self, record: usize, max_bytes: usize) -> Result<(&str, &str), LogError> {
+        let because = |what: &'static str| move |why: &String| bad(format!("its {what}: {why}"));
+        let resource = self.resource.as_ref().map_err(because("resource"))?;
+        let scope = self.scope.as_ref().map_err(because("scope"))?;
+        // It would be written again and again.
+        match self.bytes() {
+            around if around > max_bytes => Err(LogError::TooLarge(around)),
+            _ if record > MAX_RECORD_BYTES => Err(LogError::TooLarge(record)),
+            _ => Ok((resource, scope)),
+        }
+    }
 }
 
 /// The records of an `ExportLogsServiceRequest`.
@@ -56,6 +117,33 @@ impl<'a> Logs<'a> {
             Encoding::Json => Of::Json(JsonLogs::new(body)?),
         };
         Ok(Self { of, max_bytes })
+    }
+}
+
+impl Logs<'_> {
+    /// What all of its records cost together, in bytes: each is written with its resource and
+    /// scope. Nothing of a record is looked at but where it ends.
+    ///
+    /// # Errors
+    /// When the request is broken.
+    pub fn measure(mut self) -> Result<usize, String> {
+        let mut all = 0_usize;
+        loop {
+            let one = match &mut self.of {
+                Of::Wire(logs) => {
+                    logs.raw().map(|raw| raw.map(|raw| logs.around.cost(raw.len(), self.max_bytes)))
+                }
+                Of::Json(logs) => {
+                    logs.raw().map(|raw| raw.map(|raw| logs.around.cost(raw.len(), self.max_bytes)))
+                }
+            };
+            match one {
+                Ok(Some(cost)) => all = all.saturating_add(cost),
+                Ok(None) => return Ok(all),
+                Err(LogError::Broken(why) | LogError::Bad(why)) => return Err(why),
+                Err(LogError::TooLarge(_)) => {}
+            }
+        }
     }
 }
 
@@ -144,6 +232,13 @@ impl Object {
         self.0.push(if self.0.is_empty() { '{' } else { ',' });
         quote(key, &mut self.0);
         self.0.push(':');
+    }
+
+    /// A record with what is around it.
+    fn whole(mut self, resource: &str, scope: &str) -> String {
+        self.plain("resource", resource);
+        self.plain("scope", scope);
+        self.end()
     }
 
     fn end(mut self) -> String {

@@ -16,7 +16,7 @@ fn mapping(fields: &[(Target, &[&str])]) -> Mapping {
 }
 
 fn event(mapping: &Mapping, object: &Value) -> (Value, Mapped) {
-    let mapped = mapping.apply(object.to_string().as_bytes(), 50 << 10).expect("mapped");
+    let mapped = mapping.apply(object.to_string().as_bytes(), 50 << 10, &[]).expect("mapped");
     (serde_json::from_slice(&mapped.line).expect("an event"), mapped)
 }
 
@@ -227,21 +227,22 @@ fn what_does_not_fit_is_told_with_its_path_and_costs_the_field_alone() {
     assert_eq!(told[1], "target from things.0: it is an array");
     assert!(told[2].starts_with("timestamp from at: \"noon\" is not an RFC 3339"), "{}", told[2]);
     assert!(!told.join("").contains("hunter2"));
-    let error =
-        |object: &str| mapping.apply(object.as_bytes(), 1 << 10).expect_err(object).to_string();
+    let error = |object: &str| {
+        mapping.apply(object.as_bytes(), 1 << 10, &[]).expect_err(object).to_string()
+    };
     assert_eq!(error("{}"), "no event_type: kind are not there");
     assert_eq!(error(r#"{"kind":["a"]}"#), "no event_type: kind (kind: it is an array)");
     assert_eq!(error("[1]"), "an array, not an object");
     assert_eq!(error("7"), "a single value, not an object");
     assert!(error("{\"kind\":}").contains("column 9"), "{}", error("{\"kind\":}"));
-    assert!(mapping.apply(b"{\"kind\":\"\xff\"}", 9).is_err());
+    assert!(mapping.apply(b"{\"kind\":\"\xff\"}", 9, &[]).is_err());
 }
 
 #[test]
 fn numbers_and_texts_stay_as_they_were_written() {
     let mapping = mapping(&[(Target::EventType, &["k"]), (Target::Actor, &["n"])]);
     let object = r#"{"k":"a\u00e9","n":100000000000000000000000000000.10,"x":[1e2]}"#;
-    let mapped = mapping.apply(object.as_bytes(), 1 << 10).expect("mapped");
+    let mapped = mapping.apply(object.as_bytes(), 1 << 10, &[]).expect("mapped");
     let line = String::from_utf8(mapped.line).expect("UTF-8");
     assert!(line.ends_with(&format!("\"details\":{object}}}")), "{line}");
     assert!(line.contains("\"actor\":\"100000000000000000000000000000.10\""), "{line}");
@@ -253,7 +254,7 @@ fn what_is_too_long_is_cut_and_an_id_that_is_too_long_stays_its_own() {
     let mapping = mapping(&[(EventType, &["k"]), (Actor, &["a"]), (Id, &["{i}/{k}"])]);
     let apply = |id: &str| {
         let object = json!({ "k": "ä".repeat(100), "a": "x".repeat(300), "i": id }).to_string();
-        mapping.apply(object.as_bytes(), 50 << 10).expect("mapped")
+        mapping.apply(object.as_bytes(), 50 << 10, &[]).expect("mapped")
     };
     let mapped = apply("1");
     let field = |target| mapped.fields.iter().find(|field| field.target == target).expect("there");
@@ -277,7 +278,7 @@ fn parts_that_have_no_room_are_left_out_in_their_order_and_only_then() {
             .to_string()
     };
     let apply = |text: &str| {
-        let mapped = mapping.apply(text.as_bytes(), 2_000).expect("mapped");
+        let mapped = mapping.apply(text.as_bytes(), 2_000, &[]).expect("mapped");
         let event: Value = serde_json::from_slice(&mapped.line).expect("an event");
         (mapped.shed, event["details"].clone())
     };
@@ -289,6 +290,28 @@ fn parts_that_have_no_room_are_left_out_in_their_order_and_only_then() {
     let (shed, details) = apply(&object(3_000, 3_000));
     assert_eq!(shed.len(), 2);
     assert_eq!(details["request"]["m"], 1);
+}
+
+#[test]
+fn of_a_part_that_is_left_out_there_is_no_digest_where_something_of_it_is_hidden() {
+    let mut draft = draft(&[(Target::EventType, &["k"])]);
+    draft.shed = vec!["request.body".into()];
+    let mapping = draft.compile("mine").expect("a mapping");
+    let object =
+        json!({ "k": "a", "request": { "body": { "pin": "1234", "b": "b".repeat(3_000) } } });
+    let left_out = |redact: &[&str]| {
+        let redact: Vec<_> = redact.iter().map(|path| path.parse().expect("a path")).collect();
+        let mapped = mapping.apply(object.to_string().as_bytes(), 2_000, &redact).expect("mapped");
+        let event: Value = serde_json::from_slice(&mapped.line).expect("an event");
+        event["details"]["request"]["body"].clone()
+    };
+    for none in [&["pin"][..], &["p*"], &["details.request.body.pin"], &["details.request"]] {
+        let told = left_out(none);
+        assert!(told["left_out_bytes"].is_u64() && told["sha256"].is_null(), "{none:?}: {told}");
+    }
+    for some in [&[][..], &["details.other"]] {
+        assert!(left_out(some)["sha256"].is_string(), "{some:?}");
+    }
 }
 
 #[test]
@@ -315,4 +338,8 @@ fn a_field_may_not_let_out_what_is_hidden_in_details() {
     assert_eq!(lets_out(&["details.user.email.x"]), actor, "some of it");
     assert_eq!(lets_out(&["email", "actor"]), None, "the actor is hidden as well");
     assert_eq!(lets_out(&["password", "details.other"]), None);
+    // An id is never hidden, whatever its name.
+    let mapping = self::mapping(&[(Target::EventType, &["k"]), (Target::Id, &["id"])]);
+    let redact = ["id".parse().expect("a path")];
+    assert_eq!(mapping.lets_out(&redact), Some((Target::Id, "id")));
 }

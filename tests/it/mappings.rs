@@ -533,13 +533,140 @@ fn opentelemetry_s_own_sdk_exports_to_the_collector() {
     }
     drop(collector);
     let found = stored(&dir);
-    // The second run has the same uids with other times: those are refused, not recorded twice.
-    assert_eq!(found.len(), 250);
+    // The second run has the same uids with other times: those are other events.
+    assert_eq!(found.len(), 500);
+    assert_eq!(fields(&found[257])[6], "uid-7#2");
     assert_eq!(fields(&found[7])[..5], ["login", "alice", "shop", "-", "success"]);
     assert_eq!(fields(&found[7])[6], "uid-7");
     assert_eq!(found[7]["details"]["attributes"]["list"], json!(["a", "b"]));
     let asked = ok(&dir, &["query", "--where", "details.attributes.n >= 240", "--count"]);
-    assert_eq!(asked.trim(), "10");
+    assert_eq!(asked.trim(), "20");
+}
+
+#[test]
+fn an_event_is_not_lost_because_its_sender_gave_it_the_id_of_another() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, "");
+    let event =
+        |verb: &str| format!("{{\"auditID\":\"a\",\"stage\":\"Panic\",\"verb\":\"{verb}\"}}");
+    let list = |verbs: &[&str]| {
+        let items: Vec<String> = verbs.iter().map(|verb| event(verb)).collect();
+        format!("{{\"items\":[{}]}}", items.join(","))
+    };
+    let all = ["get", "delete", "get", "create", "patch", "update"];
+    let path = "/v1/ingest/kubernetes";
+    let (status, _, told) = post(&collector, path, JSON, "", &list(&all));
+    assert_eq!(
+        (status, &told["recorded"], &told["duplicates"], &told["other_ids"]),
+        (200, &json!(6), &json!(1), &json!(4)),
+        "{told}"
+    );
+    // What is sent again is known under the ids it got.
+    let (status, _, told) = post(&collector, path, JSON, "", &list(&all[..5]));
+    assert_eq!((status, &told["duplicates"]), (200, &json!(5)), "{told}");
+    // As it is from a file.
+    let lines: Vec<String> = all[..5].iter().chain(&["watch"]).map(|verb| event(verb)).collect();
+    std::fs::write(dir.path().join("in.json"), lines.join("\n")).expect("file");
+    let record = ["record", "--format", "kubernetes", "--file", "in.json", "--json"];
+    let told: Value = serde_json::from_str(&ok(&dir, &record)).expect("JSON");
+    assert_eq!((&told["recorded"], &told["duplicates"]), (&json!(1), &json!(5)), "{told}");
+    drop(collector);
+    let stored = stored(&dir);
+    let found: Vec<[&str; 2]> =
+        stored.iter().map(|record| [fields(record)[0], fields(record)[6]]).collect();
+    let expected = [
+        ["get", "a/Panic"],
+        ["delete", "a/Panic#2"],
+        ["create", "a/Panic#3"],
+        ["patch", "a/Panic#4"],
+        ["update", "-"],
+        ["watch", "-"],
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_record_of_otlp_that_cannot_be_read_costs_none_but_itself() {
+    let deep = format!("{}{{}}{}", "{\"arrayValue\":{\"values\":[".repeat(200), "]}}".repeat(200));
+    let request = format!(
+        "{{\"resourceLogs\":[{{\"scopeLogs\":[{{\"logRecords\":[{{\"eventName\":\"a\"}},{{\"body\":{deep}}},\
+         {{\"eventName\":\"b\"}},7]}}]}}]}}"
+    );
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, "");
+    let (status, _, told) = post(&collector, "/v1/logs", JSON, "", &request);
+    let partial = &told["partialSuccess"];
+    assert_eq!((status, &partial["rejectedLogRecords"]), (200, &json!("2")), "{told}");
+    let why = partial["errorMessage"].as_str().expect("text");
+    assert!(why.contains("the log record cannot be read"), "{why}");
+    drop(collector);
+    assert_eq!(stored(&dir).len(), 2);
+    // From a file, where that is wanted; else it is all or nothing.
+    std::fs::write(dir.path().join("in.json"), &request).expect("file");
+    let record = ["record", "--format", "otlp", "--file", "in.json", "--json"];
+    let (code, out, _) = run(&dir, &record);
+    assert_ne!(code, 0, "{out}");
+    assert_eq!(stored(&dir).len(), 2);
+    let (code, out, err) = run(&dir, &[&record[..], &["--keep-going"]].concat());
+    let told: Value = serde_json::from_str(&out).expect(&err);
+    assert_eq!((code, &told["recorded"]), (1, &json!(2)), "{told}");
+    assert_eq!(told["rejected"].as_array().map(Vec::len), Some(2), "{told}");
+    assert_eq!(stored(&dir).len(), 4);
+}
+
+#[test]
+fn a_request_of_otlp_that_is_small_and_costs_much_is_refused_before_anything_is_taken() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, "");
+    let records = vec!["{}"; 200_000].join(",");
+    let request = |long: usize| {
+        format!(
+            "{{\"resourceLogs\":[{{\"resource\":{{\"attributes\":[{{\"key\":\"k\",\"value\":{{\"stringValue\":\"{}\"}}}}]}},\
+             \"scopeLogs\":[{{\"logRecords\":[{records}]}}]}}]}}",
+            "x".repeat(long)
+        )
+    };
+    let (status, _, told) = post(&collector, "/v1/logs", JSON, "", &request(40_000));
+    assert_eq!(status, 413, "{told}");
+    let text = told["message"].as_str().expect("text");
+    assert!(text.contains("with its resource"), "{text}");
+    let (status, _, told) = post(&collector, "/v1/logs", JSON, "", &" ".repeat((4 << 20) + 1));
+    assert_eq!(status, 413, "{told}");
+    let text = told["message"].as_str().expect("text");
+    assert!(text.contains("4194304 bytes") && !text.contains("max_body"), "{text}");
+    drop(collector);
+    assert_eq!(stored(&dir).len(), 0);
+}
+
+#[test]
+fn more_changes_of_outcome_than_an_answer_holds_keep_nothing_of_a_batch_from_being_taken() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, "[rate_limit]\nenabled = false\n");
+    // A verb is its type.
+    let items: Vec<String> = (0..6_000)
+        .map(|n| format!("{{\"auditID\":\"{n}\",\"verb\":\"get\"}},{{\"auditID\":\"{n}\"}}"))
+        .collect();
+    let body = format!("{{\"items\":[{}]}}", items.join(","));
+    let (status, _, told) = post(&collector, "/v1/ingest/kubernetes", JSON, "", &body);
+    assert_eq!(
+        (status, &told["recorded"], &told["rejected"], &told["stopped"]),
+        (200, &json!(6_000), &json!(6_000), &Value::Null)
+    );
+    let records = vec!["{\"eventName\":\"a\"},7"; 6_000].join(",");
+    let body = format!("{{\"resourceLogs\":[{{\"scopeLogs\":[{{\"logRecords\":[{records}]}}]}}]}}");
+    let (status, _, told) = post(&collector, "/v1/logs", JSON, "", &body);
+    let rejected = &told["partialSuccess"]["rejectedLogRecords"];
+    assert_eq!((status, rejected), (200, &json!("6000")), "{told}");
+}
+
+#[test]
+fn an_idempotency_key_that_would_do_nothing_is_refused() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, "");
+    for path in ["/v1/ingest/vault", "/v1/logs"] {
+        let (status, _, told) = post(&collector, path, JSON, "idempotency-key: a\r\n", "{}");
+        assert_eq!((status, &told["error"]["kind"]), (400, &json!("malformed")), "{told}");
+    }
 }
 
 #[test]

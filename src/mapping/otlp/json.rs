@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Any, LogError, Object};
+use super::{Any, Around, LogError, MAX_VALUES, Object, TOO_MANY, bad};
 use crate::json_place::JsonError;
 
 #[derive(Deserialize)]
@@ -17,7 +17,7 @@ struct Request<'a> {
 #[derive(Deserialize)]
 struct ResourceLogs<'a> {
     #[serde(borrow)]
-    resource: Option<Attributed<'a>>,
+    resource: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "scopeLogs")]
     scope_logs: Option<Vec<&'a RawValue>>,
 }
@@ -25,7 +25,7 @@ struct ResourceLogs<'a> {
 #[derive(Deserialize)]
 struct ScopeLogs<'a> {
     #[serde(borrow)]
-    scope: Option<Attributed<'a>>,
+    scope: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "logRecords")]
     log_records: Option<Vec<&'a RawValue>>,
 }
@@ -105,8 +105,32 @@ struct LogRecord<'a> {
     span_id: Option<Cow<'a, str>>,
 }
 
+/// What is in a request's frame.
 fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, LogError> {
     serde_json::from_str(text).map_err(|error| LogError::Broken(broken(&error, text.as_bytes())))
+}
+
+/// What is in a record, a resource or a scope: it alone is bad if it cannot be read.
+fn read_values<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
+    if objects(text) > MAX_VALUES {
+        return Err(TOO_MANY.to_owned());
+    }
+    serde_json::from_str(text).map_err(|error| JsonError::of(&error, text.as_bytes()).to_string())
+}
+
+/// How many objects a JSON text has, itself and inside each other.
+fn objects(text: &str) -> usize {
+    let (mut in_text, mut escaped, mut found) = (false, false, 0);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            b'{' if !in_text => found += 1,
+            _ => {}
+        }
+    }
+    found
 }
 
 fn broken(error: &serde_json::Error, text: &[u8]) -> String {
@@ -155,8 +179,7 @@ pub(super) struct JsonLogs<'a> {
     resources: std::vec::IntoIter<&'a RawValue>,
     scopes: std::vec::IntoIter<&'a RawValue>,
     records: std::vec::IntoIter<&'a RawValue>,
-    resource: String,
-    scope: String,
+    pub(super) around: Around,
 }
 
 impl<'a> JsonLogs<'a> {
@@ -164,36 +187,22 @@ impl<'a> JsonLogs<'a> {
         let request: Request<'a> =
             serde_json::from_slice(body).map_err(|error| broken(&error, body))?;
         let resources = request.resource_logs.unwrap_or_default().into_iter();
-        let (none, text) = (Vec::new().into_iter(), String::new());
-        Ok(Self {
-            resources,
-            scopes: none.clone(),
-            records: none,
-            resource: text.clone(),
-            scope: text,
-        })
+        let none = Vec::new().into_iter();
+        Ok(Self { resources, scopes: none.clone(), records: none, around: Around::default() })
     }
 
-    pub(super) fn next(&mut self, max_bytes: usize) -> Result<Option<String>, LogError> {
+    /// The text of the next record, with what is around it at hand.
+    pub(super) fn raw(&mut self) -> Result<Option<&'a str>, LogError> {
         loop {
             if let Some(raw) = self.records.next() {
-                let around = self.resource.len() + self.scope.len();
-                let record = record(read(raw.get())?);
-                if around > max_bytes {
-                    return if max_bytes == 0 {
-                        Ok(Some(String::new()))
-                    } else {
-                        Err(LogError::TooLarge(around))
-                    };
-                }
-                return Ok(Some(self.whole(record)));
+                return Ok(Some(raw.get()));
             } else if let Some(raw) = self.scopes.next() {
                 let logs: ScopeLogs<'a> = read(raw.get())?;
-                self.scope = attributed(logs.scope, false);
+                self.around.scope = attributed(logs.scope, false);
                 self.records = logs.log_records.unwrap_or_default().into_iter();
             } else if let Some(raw) = self.resources.next() {
                 let logs: ResourceLogs<'a> = read(raw.get())?;
-                self.resource = attributed(logs.resource, true);
+                self.around.resource = attributed(logs.resource, true);
                 self.scopes = logs.scope_logs.unwrap_or_default().into_iter();
             } else {
                 return Ok(None);
@@ -201,23 +210,25 @@ impl<'a> JsonLogs<'a> {
         }
     }
 
-    fn whole(&self, mut record: Object) -> String {
-        record.plain("resource", &self.resource);
-        record.plain("scope", &self.scope);
-        record.end()
+    pub(super) fn next(&mut self, max_bytes: usize) -> Result<Option<String>, LogError> {
+        let Some(text) = self.raw()? else { return Ok(None) };
+        let (resource, scope) = self.around.fit(text.len(), max_bytes)?;
+        let record = record(read_values(text).map_err(bad)?);
+        Ok(Some(record.whole(resource, scope)))
     }
 }
 
-fn attributed(what: Option<Attributed<'_>>, always: bool) -> String {
+fn attributed(what: Option<&RawValue>, always: bool) -> Result<String, String> {
     let mut object = Object::default();
-    let Some(what) = what else { return object.end() };
+    let Some(what) = what else { return Ok(object.end()) };
+    let what: Attributed<'_> = read_values(what.get())?;
     for (key, text) in [("name", what.name), ("version", what.version)] {
         object.set(key, &text.map_or(Any::Nothing, Any::Text));
     }
     if always || what.attributes.as_ref().is_some_and(|pairs| !pairs.is_empty()) {
         object.set("attributes", &Any::Map(map(what.attributes)));
     }
-    object.end()
+    Ok(object.end())
 }
 
 fn record(log: LogRecord<'_>) -> Object {

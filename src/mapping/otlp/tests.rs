@@ -9,7 +9,7 @@ fn all(body: &[u8], encoding: Encoding) -> Result<Vec<Value>, String> {
         match log {
             Ok(text) => found.push(serde_json::from_str(&text).expect("JSON")),
             Err(LogError::Broken(why)) => return Err(why),
-            Err(LogError::TooLarge(_)) => {}
+            Err(LogError::TooLarge(_) | LogError::Bad(_)) => {}
         }
     }
     Ok(found)
@@ -98,10 +98,66 @@ fn what_is_no_request_is_told_and_values_without_end_are_not_followed() {
     assert!(all(br#"{"resourceLogs":[{"scopeLogs":[7]}]}"#, Encoding::Json).is_err());
     assert_eq!(all(b"", Encoding::Protobuf), Ok(vec![]));
     assert_eq!(all(b"{}", Encoding::Json), Ok(vec![]));
+}
+
+/// What becomes of each record: its event's name, or what kind of error.
+fn outcomes(body: &[u8], encoding: Encoding) -> Vec<String> {
+    let outcome = |log| match log {
+        Ok(text) => {
+            let log: Value = serde_json::from_str::<Value>(text).expect("JSON");
+            log["eventName"].as_str().unwrap_or("-").to_owned()
+        }
+        Err(LogError::Bad(why)) => format!("bad: {why}"),
+        Err(other) => format!("{other:?}"),
+    };
+    let logs = Logs::new(body, encoding, 1 << 20).expect("a request");
+    logs.map(|log: Result<String, LogError>| outcome(log.as_deref().map_err(Clone::clone)))
+        .collect()
+}
+
+#[test]
+fn a_record_that_is_too_deep_too_wide_or_wrong_costs_none_but_itself() {
     let deep = (0..10_000).fold(Vec::new(), |inner, _| message(&[(5, &message(&[(1, &inner)]))]));
-    let record = message(&[(5, &deep)]);
-    let body = message(&[(1, &message(&[(2, &message(&[(2, &record)]))]))]);
-    assert!(all(&body, Encoding::Protobuf).is_err());
+    let wide = message(&[(5, &[0x0a, 0].repeat(MAX_VALUES))]);
+    let good = |name: &str| message(&[(12, name.as_bytes())]);
+    let bad = [message(&[(5, &deep)]), message(&[(5, &wide)]), message(&[(2, b"text")])];
+    let parts: Vec<Vec<u8>> =
+        bad.into_iter().enumerate().flat_map(|(nth, bad)| [good(&nth.to_string()), bad]).collect();
+    let parts: Vec<(u64, &[u8])> = parts.iter().map(|part| (2, &part[..])).collect();
+    let other = message(&[(2, &message(&[(2, &good("other"))]))]);
+    // A resource that is too deep costs its records.
+    let pair = message(&[(1, b"k"), (2, &deep)]);
+    let lost = message(&[(1, &message(&[(1, &pair)])), (2, &message(&[(2, &good("lost"))]))]);
+    let body = message(&[(1, &message(&[(2, &message(&parts))])), (1, &lost), (1, &other)]);
+    let told = outcomes(&body, Encoding::Protobuf);
+    let is_bad: Vec<bool> = told.iter().map(|one| one.starts_with("bad: ")).collect();
+    assert_eq!(is_bad, [false, true, false, true, false, true, true, false], "{told:?}");
+    assert_eq!(told[7], "other");
+
+    let deep = format!("{}{}", "{\"arrayValue\":{\"values\":[".repeat(500), "]}}".repeat(500));
+    let wide = format!("{{\"arrayValue\":{{\"values\":[{{}}{}]}}}}", ",{}".repeat(MAX_VALUES));
+    let record = |body: &str| format!("{{\"body\":{body}}},{{\"eventName\":\"after {{\"}}");
+    let records = [record(&deep), record(&wide), record("7")].join(",");
+    let body = format!(
+        "{{\"resourceLogs\":[{{\"scopeLogs\":[{{\"logRecords\":[{records}]}}]}},{{\"resource\":{{\"attributes\":7}},\
+         \"scopeLogs\":[{{\"logRecords\":[{{}}]}}]}},{{\"scopeLogs\":[{{\"logRecords\":[{{\"eventName\":\"other\"}}]}}]}}]}}"
+    );
+    let told = outcomes(body.as_bytes(), Encoding::Json);
+    let is_bad: Vec<bool> = told.iter().map(|one| one.starts_with("bad: ")).collect();
+    assert_eq!(is_bad, [true, false, true, false, true, false, true, false], "{told:?}");
+}
+
+#[test]
+fn what_a_request_costs_counts_its_resource_with_each_record() {
+    let long = message(&[(1, &[b'x'; 5_000][..])]);
+    let resource = message(&[(1, &message(&[(1, b"k"), (2, &long)]))]);
+    let records = [0x12, 0].repeat(1_000);
+    let body = message(&[(1, &message(&[(1, &resource), (2, &records)]))]);
+    let cost = |max| Logs::new(&body, Encoding::Protobuf, max).expect("logs").measure();
+    assert!(cost(50_000).is_ok_and(|cost| cost > 5_000_000));
+    assert!(cost(1_000).is_ok_and(|cost| cost < 500_000), "it is not written then");
+    let broken = [&body[..], &[0x0a, 0xff]].concat();
+    assert!(Logs::new(&broken, Encoding::Protobuf, 9).expect("logs").measure().is_err());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use base64::Engine;
 
-use super::{Any, LogError, Object, number};
+use super::{Any, Around, LogError, MAX_VALUES, Object, TOO_DEEP, TOO_MANY, bad, number};
 use crate::units::hex;
 
 /// Values inside each other, at most.
@@ -21,12 +21,15 @@ enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
-fn broken(what: &str) -> LogError {
+/// What is wrong with bytes.
+type Wrong = &'static str;
+
+fn broken(what: Wrong) -> LogError {
     LogError::Broken(format!("the body is no OTLP request in protobuf: {what}"))
 }
 
 impl<'a> Fields<'a> {
-    fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, LogError> {
+    fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, Wrong> {
         if self.0.is_empty() {
             return Ok(None);
         }
@@ -37,31 +40,31 @@ impl<'a> Fields<'a> {
             5 => Value::Fixed(self.fixed(4)?),
             2 => {
                 let length = self.varint()?;
-                let length = usize::try_from(length).map_err(|_| broken("a field is too long"))?;
+                let length = usize::try_from(length).map_err(|_| "a field is too long")?;
                 Value::Bytes(self.take(length)?)
             }
-            _ => return Err(broken("a field has a type that there is not")),
+            _ => return Err("a field has a type that there is not"),
         };
         if tag >> 3 == 0 {
-            return Err(broken("a field has no number"));
+            return Err("a field has no number");
         }
         Ok(Some((tag >> 3, value)))
     }
 
-    fn take(&mut self, length: usize) -> Result<&'a [u8], LogError> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Wrong> {
         let cut = self.0.split_at_checked(length);
-        let (taken, rest) = cut.ok_or_else(|| broken("it ends in the middle of a field"))?;
+        let (taken, rest) = cut.ok_or_else(|| "it ends in the middle of a field")?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn fixed(&mut self, length: usize) -> Result<u64, LogError> {
+    fn fixed(&mut self, length: usize) -> Result<u64, Wrong> {
         let mut bytes = [0; 8];
         bytes[..length].copy_from_slice(self.take(length)?);
         Ok(u64::from_le_bytes(bytes))
     }
 
-    fn varint(&mut self) -> Result<u64, LogError> {
+    fn varint(&mut self) -> Result<u64, Wrong> {
         let mut value = 0_u64;
         for at in 0..10 {
             let byte = u64::from(self.take(1)?[0]);
@@ -70,34 +73,35 @@ impl<'a> Fields<'a> {
                 return Ok(value);
             }
         }
-        Err(broken("a number has too many bytes"))
+        Err("a number has too many bytes")
     }
 }
 
 impl<'a> Value<'a> {
-    fn bytes(self) -> Result<&'a [u8], LogError> {
+    fn bytes(self) -> Result<&'a [u8], Wrong> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
-            _ => Err(broken("a message or text is expected where a number stands")),
+            _ => Err("a message or text is expected where a number stands"),
         }
     }
 
-    fn text(self) -> Result<Cow<'a, str>, LogError> {
+    fn text(self) -> Result<Cow<'a, str>, Wrong> {
         self.bytes().map(String::from_utf8_lossy)
     }
 
-    fn number(self) -> Result<u64, LogError> {
+    fn number(self) -> Result<u64, Wrong> {
         match self {
             Self::Number(number) | Self::Fixed(number) => Ok(number),
-            Self::Bytes(_) => Err(broken("a number is expected where a text stands")),
+            Self::Bytes(_) => Err("a number is expected where a text stands"),
         }
     }
 }
 
-fn any(bytes: &[u8], depth: usize) -> Result<Any<'_>, LogError> {
+fn any<'a>(bytes: &'a [u8], depth: usize, left: &mut usize) -> Result<Any<'a>, Wrong> {
     if depth > MAX_DEPTH {
-        return Err(broken("values are nested too deep"));
+        return Err(TOO_DEEP);
     }
+    *left = left.checked_sub(1).ok_or(TOO_MANY)?;
     let mut found = Any::Nothing;
     let mut fields = Fields(bytes);
     while let Some((field, value)) = fields.next()? {
@@ -111,12 +115,12 @@ fn any(bytes: &[u8], depth: usize) -> Result<Any<'_>, LogError> {
                 let mut inner = Fields(value.bytes()?);
                 while let Some((field, value)) = inner.next()? {
                     if field == 1 {
-                        values.push(any(value.bytes()?, depth + 1)?);
+                        values.push(any(value.bytes()?, depth + 1, left)?);
                     }
                 }
                 Any::Array(values)
             }
-            6 => Any::Map(pairs(value.bytes()?, 1, depth + 1)?),
+            6 => Any::Map(pairs(value.bytes()?, 1, depth + 1, left)?),
             7 => Any::Text(Cow::Owned(base64(value.bytes()?))),
             _ => continue,
         };
@@ -131,7 +135,12 @@ fn base64(bytes: &[u8]) -> String {
 type Pairs<'a> = Vec<(Cow<'a, str>, Any<'a>)>;
 
 /// The pairs of key and value in a message's field.
-fn pairs(bytes: &[u8], wanted: u64, depth: usize) -> Result<Pairs<'_>, LogError> {
+fn pairs<'a>(
+    bytes: &'a [u8],
+    wanted: u64,
+    depth: usize,
+    left: &mut usize,
+) -> Result<Pairs<'a>, Wrong> {
     let mut found = Vec::new();
     let mut fields = Fields(bytes);
     while let Some((field, value)) = fields.next()? {
@@ -143,10 +152,11 @@ fn pairs(bytes: &[u8], wanted: u64, depth: usize) -> Result<Pairs<'_>, LogError>
         while let Some((field, value)) = pair.next()? {
             match field {
                 1 => key = value.text()?,
-                2 => of_key = any(value.bytes()?, depth)?,
+                2 => of_key = any(value.bytes()?, depth, left)?,
                 _ => {}
             }
         }
+        *left = left.checked_sub(1).ok_or(TOO_MANY)?;
         found.push((key, of_key));
     }
     Ok(found)
@@ -158,48 +168,33 @@ pub(super) struct WireLogs<'a> {
     resources: Fields<'a>,
     scopes: Fields<'a>,
     records: Fields<'a>,
-    resource: String,
-    scope: String,
+    pub(super) around: Around,
 }
 
 impl<'a> WireLogs<'a> {
     pub(super) fn new(body: &'a [u8]) -> Self {
         let none = Fields::default();
-        let text = String::new();
-        Self {
-            resources: Fields(body),
-            scopes: none,
-            records: none,
-            resource: text.clone(),
-            scope: text,
-        }
+        Self { resources: Fields(body), scopes: none, records: none, around: Around::default() }
     }
 
-    pub(super) fn next(&mut self, max_bytes: usize) -> Result<Option<String>, LogError> {
+    /// The bytes of the next record, with what is around it at hand.
+    pub(super) fn raw(&mut self) -> Result<Option<&'a [u8]>, LogError> {
         loop {
-            if let Some((field, value)) = self.records.next()? {
+            if let Some((field, value)) = self.records.next().map_err(broken)? {
                 if field == 2 {
-                    let around = self.resource.len() + self.scope.len();
-                    let record = record(value.bytes()?)?;
-                    if around > max_bytes {
-                        // The shape was looked at; the rest would be written again and again.
-                        return if max_bytes == 0 {
-                            Ok(Some(String::new()))
-                        } else {
-                            Err(LogError::TooLarge(around))
-                        };
-                    }
-                    return Ok(Some(self.whole(record)));
+                    return value.bytes().map(Some).map_err(broken);
                 }
-            } else if let Some((field, value)) = self.scopes.next()? {
+            } else if let Some((field, value)) = self.scopes.next().map_err(broken)? {
                 if field == 2 {
-                    self.scope = scope(value.bytes()?)?;
-                    self.records = Fields(value.bytes()?);
+                    let bytes = value.bytes().map_err(broken)?;
+                    self.around.scope = scope(bytes).map_err(str::to_owned);
+                    self.records = Fields(bytes);
                 }
-            } else if let Some((field, value)) = self.resources.next()? {
+            } else if let Some((field, value)) = self.resources.next().map_err(broken)? {
                 if field == 1 {
-                    self.resource = resource(value.bytes()?)?;
-                    self.scopes = Fields(value.bytes()?);
+                    let bytes = value.bytes().map_err(broken)?;
+                    self.around.resource = resource(bytes).map_err(str::to_owned);
+                    self.scopes = Fields(bytes);
                 }
             } else {
                 return Ok(None);
@@ -207,28 +202,29 @@ impl<'a> WireLogs<'a> {
         }
     }
 
-    fn whole(&self, mut record: Object) -> String {
-        record.plain("resource", &self.resource);
-        record.plain("scope", &self.scope);
-        record.end()
+    pub(super) fn next(&mut self, max_bytes: usize) -> Result<Option<String>, LogError> {
+        let Some(bytes) = self.raw()? else { return Ok(None) };
+        let (resource, scope) = self.around.fit(bytes.len(), max_bytes)?;
+        let record = record(bytes).map_err(bad)?;
+        Ok(Some(record.whole(resource, scope)))
     }
 }
 
 /// The resource of a `ResourceLogs`, wherever it stands in it.
-fn resource(bytes: &[u8]) -> Result<String, LogError> {
+fn resource(bytes: &[u8]) -> Result<String, Wrong> {
     let mut object = Object::default();
     let mut fields = Fields(bytes);
     while let Some((field, value)) = fields.next()? {
         if field == 1 {
             object = Object::default();
-            object.set("attributes", &Any::Map(pairs(value.bytes()?, 1, 0)?));
+            object.set("attributes", &Any::Map(pairs(value.bytes()?, 1, 0, &mut { MAX_VALUES })?));
         }
     }
     Ok(object.end())
 }
 
 /// The scope of a `ScopeLogs`.
-fn scope(bytes: &[u8]) -> Result<String, LogError> {
+fn scope(bytes: &[u8]) -> Result<String, Wrong> {
     let mut object = Object::default();
     let mut fields = Fields(bytes);
     while let Some((field, value)) = fields.next()? {
@@ -244,7 +240,7 @@ fn scope(bytes: &[u8]) -> Result<String, LogError> {
                 _ => {}
             }
         }
-        let attributes = pairs(value.bytes()?, 3, 0)?;
+        let attributes = pairs(value.bytes()?, 3, 0, &mut { MAX_VALUES })?;
         if !attributes.is_empty() {
             object.set("attributes", &Any::Map(attributes));
         }
@@ -252,7 +248,8 @@ fn scope(bytes: &[u8]) -> Result<String, LogError> {
     Ok(object.end())
 }
 
-fn record(bytes: &[u8]) -> Result<Object, LogError> {
+fn record(bytes: &[u8]) -> Result<Object, Wrong> {
+    let mut left = MAX_VALUES;
     let mut object = Object::default();
     let mut fields = Fields(bytes);
     let quoted =
@@ -281,7 +278,7 @@ fn record(bytes: &[u8]) -> Result<Object, LogError> {
             2 => (2, plain(value)?),
             3 => (3, Any::Text(value.text()?)),
             12 => (4, Any::Text(value.text()?)),
-            5 => (5, any(value.bytes()?, 0)?),
+            5 => (5, any(value.bytes()?, 0, &mut left)?),
             7 => (6, plain(value)?),
             8 => (7, plain(value)?),
             9 => (8, id(value)?),
@@ -293,7 +290,7 @@ fn record(bytes: &[u8]) -> Result<Object, LogError> {
     for (key, value) in &found {
         object.set(key, value);
     }
-    object.set("attributes", &Any::Map(pairs(bytes, 6, 0)?));
+    object.set("attributes", &Any::Map(pairs(bytes, 6, 0, &mut left)?));
     Ok(object)
 }
 

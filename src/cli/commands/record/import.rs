@@ -28,6 +28,7 @@ use crate::cli::exit::{CliError, Exit};
 use crate::collector::client::Answer;
 use crate::config::Settings;
 use crate::health::wording::{count, were};
+use crate::mapping::with_next_id;
 
 /// Lines that are read to find those that a run before recorded, at most.
 const LOOKED_THROUGH: usize = 20_000;
@@ -214,7 +215,7 @@ pub(super) fn run(
             settings,
             args,
             (lines, position),
-            &mut Mapped::new(mapping, settings),
+            &mut Mapped::new(mapping, settings, args.keep_going),
         );
     }
     if args.format == Format::Ndjson {
@@ -352,7 +353,7 @@ impl Run<'_> {
         while !at_end {
             let mut window = Window::new();
             let mut bytes = 0;
-            let mut bad = None;
+            let mut bad = Vec::new();
             let mut mark = self.lines.mark();
             // What has come is sent before more is waited for: the input may be a
             // service that says something now and then.
@@ -364,16 +365,21 @@ impl Run<'_> {
                     at_end = true;
                     break;
                 };
-                match translate.line(&place, line) {
+                let outcome = translate.line(&place, line);
+                let refused = translate.refused();
+                bad.extend(refused.iter().map(|error| Rejected::of(place.clone(), error)));
+                match outcome {
                     Ok(events) => {
                         bytes += events.iter().map(Vec::len).sum::<usize>();
                         window.extend(events.into_iter().map(|event| (place.clone(), event)));
                         mark = self.lines.mark();
                     }
                     Err(error) => {
-                        bad = Some(Rejected::of(place, &error).seen(translate.shape()));
-                        break;
+                        bad.push(Rejected::of(place, &error).seen(translate.shape()));
                     }
+                }
+                if !bad.is_empty() {
+                    break;
                 }
             }
             self.save(false);
@@ -384,8 +390,8 @@ impl Run<'_> {
                 window = rest;
             }
             self.is_done(mark, sink, tally);
-            if let Some(bad) = bad {
-                reject(context, args, bad, tally)?;
+            if !bad.is_empty() {
+                bad.into_iter().try_for_each(|bad| reject(context, args, bad, tally))?;
                 self.is_done(self.lines.mark(), sink, tally);
             }
             bar.set_position(self.lines.read());
@@ -477,7 +483,9 @@ impl Run<'_> {
                 return Err(arrived.unknown("after those that were acknowledged"));
             };
             // One that is no event was passed over by the run before, and told of.
-            for event in translate.line(&place, line).unwrap_or_default() {
+            let events = translate.line(&place, line).unwrap_or_default();
+            drop(translate.refused());
+            for event in events {
                 if arrived.take(&event, mode, &limits).is_none() {
                     missed.push((place.clone(), event));
                 }
@@ -495,17 +503,25 @@ fn send_all(
     sink: &mut Sink,
     tally: &mut Tally,
 ) -> Result<(), CliError> {
+    let is_foreign = matches!(args.format, Format::Mapped(_));
     let mut at_once = window.len();
     while !window.is_empty() {
         let rest = window.split_off(at_once.min(window.len()));
         let sent = window.len();
         let lines: Vec<&[u8]> = window.iter().map(|(_, line)| &line[..]).collect();
         let answers = sink.send(&lines)?;
-        let mut again = Vec::new();
+        let (mut again, mut other_ids) = (Vec::new(), 0);
         let mut wait = Duration::ZERO;
         let mut failed = None;
         let unknown = answers.iter().filter(|answer| is_lost(answer)).count();
         for ((place, line), answer) in window.into_iter().zip(answers) {
+            let is_other = matches!(&answer, Answer::Refused { kind, .. } if kind == "conflict");
+            // Somebody else chose its id: it is not lost because another event has that.
+            if let Some(other) = (is_foreign && is_other).then(|| with_next_id(&line)).flatten() {
+                other_ids += 1;
+                again.push((place, other));
+                continue;
+            }
             match answer {
                 Answer::Recorded(seq) => tally.recorded(seq),
                 Answer::Duplicate(_) => tally.duplicates += 1,
@@ -541,7 +557,8 @@ fn send_all(
             return Err(error);
         }
         // Who sends too much at once is refused most of it, again and again: each counts.
-        at_once = if again.is_empty() { at_once * 2 } else { (sent - again.len()).max(1) };
+        let over = again.len() - other_ids;
+        at_once = if over == 0 { at_once * 2 } else { (sent - over).max(1) };
         again.extend(rest);
         window = again;
         std::thread::sleep(wait);

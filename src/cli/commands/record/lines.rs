@@ -55,6 +55,11 @@ pub(super) trait Translate {
         line: Result<Vec<u8>, EventError>,
     ) -> Result<Vec<Vec<u8>>, EventError>;
 
+    /// What of the last line makes no event, where something else of it does.
+    fn refused(&mut self) -> Vec<EventError> {
+        Vec::new()
+    }
+
     /// What the last line seems to be, where it was no event.
     fn shape(&mut self) -> Option<Shape> {
         None

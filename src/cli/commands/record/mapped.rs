@@ -14,7 +14,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::config::{self, Settings};
 use crate::health::wording::count;
-use crate::mapping::otlp::{Encoding, LogError, Logs};
+use crate::mapping::otlp::{Encoding, LogError, Logs, MAX_COST};
 use crate::mapping::{self, Mapping, NotMapped, Shape};
 
 /// So many misfits are named.
@@ -36,9 +36,9 @@ pub(super) fn named(settings: &Settings, name: &str) -> Result<Arc<Mapping>, Cli
             "the mapping {} takes {name} from {path}, which redact hides: it would be stored unredacted",
             mapping.name()
         );
-        let hint = format!(
-            "add {name:?} to redact, or take {name} from elsewhere in a mapping of your own"
-        );
+        let hidden = format!("add {name:?} to redact, or ");
+        let hidden = if target.can_be_hidden() { &*hidden } else { "" };
+        let hint = format!("{hidden}take {name} from elsewhere in a mapping of your own");
         return Err(CliError::usage(text).hint(hint));
     }
     Ok(mapping)
@@ -52,11 +52,25 @@ pub(super) struct Mapped<'a> {
     misfits: u64,
     named: Vec<(Place, String)>,
     shed: u64,
+    /// Records of the last piece that make no event, while others of it do.
+    refused: Option<Vec<EventError>>,
 }
 
 impl<'a> Mapped<'a> {
-    pub(super) fn new(mapping: Arc<Mapping>, settings: &'a Settings) -> Self {
-        Self { mapping, settings, records: 0, misfits: 0, named: Vec::new(), shed: 0 }
+    /// With `keep_going` a record that makes no event costs none of the others of its piece.
+    pub(super) fn new(mapping: Arc<Mapping>, settings: &'a Settings, keep_going: bool) -> Self {
+        let refused = keep_going.then(Vec::new);
+        Self { mapping, settings, records: 0, misfits: 0, named: Vec::new(), shed: 0, refused }
+    }
+
+    fn event(&mut self, place: &Place, object: &[u8]) -> Result<Vec<u8>, EventError> {
+        let mapped = apply(&self.mapping, object, self.settings)?;
+        self.shed += u64::from(!mapped.shed.is_empty());
+        self.misfits += mapped.misfits.len() as u64;
+        let room = MAX_NAMED.saturating_sub(self.named.len());
+        let named = mapped.misfits.iter().take(room);
+        self.named.extend(named.map(|misfit| (place.clone(), misfit.to_string())));
+        Ok(mapped.line)
     }
 }
 
@@ -65,24 +79,28 @@ fn max_details(settings: &Settings) -> usize {
     (settings.max_details_size.0 as usize).min(MAX_DETAILS_BYTES)
 }
 
-/// What a piece of the input holds: itself, or the log records of an OTLP request, which
-/// are taken together or not at all.
+/// What a piece of the input holds: itself, or the log records of an OTLP request.
 fn objects(
     mapping: &Mapping,
     piece: Vec<u8>,
     settings: &Settings,
-) -> Result<Vec<Vec<u8>>, EventError> {
+) -> Result<Vec<Result<Vec<u8>, EventError>>, EventError> {
     if mapping.draft().shape != Shape::Otlp {
-        return Ok(vec![piece]);
+        return Ok(vec![Ok(piece)]);
     }
     let limit = max_details(settings);
-    let logs = Logs::new(&piece, Encoding::Json, limit).map_err(EventError::Malformed)?;
+    let logs = || Logs::new(&piece, Encoding::Json, limit);
+    let cost = logs().and_then(Logs::measure).map_err(EventError::Malformed)?;
+    if cost > MAX_COST {
+        let text = "with its resource in each of its records the request is too large";
+        return Err(EventError::Malformed(text.to_owned()));
+    }
     let log = |log: Result<String, LogError>| match log {
         Ok(log) => Ok(log.into_bytes()),
-        Err(LogError::Broken(reason)) => Err(EventError::Malformed(reason)),
+        Err(LogError::Broken(reason) | LogError::Bad(reason)) => Err(EventError::Malformed(reason)),
         Err(LogError::TooLarge(actual)) => Err(EventError::DetailsTooLarge { limit, actual }),
     };
-    logs.map(log).collect()
+    Ok(logs().map_err(EventError::Malformed)?.map(log).collect())
 }
 
 /// The event of an object, checked as the collector will.
@@ -91,7 +109,8 @@ fn apply(
     object: &[u8],
     settings: &Settings,
 ) -> Result<mapping::Mapped, EventError> {
-    let mapped = mapping.apply(object, max_details(settings)).map_err(refused)?;
+    let mapped = mapping.apply(object, max_details(settings), &settings.redact);
+    let mapped = mapped.map_err(refused)?;
     // Around the object there is little: it tells what is too large better than the line.
     if mapped.line.len() > MAX_LINE_BYTES {
         let (limit, actual) = (max_details(settings), object.len());
@@ -118,15 +137,19 @@ impl Translate for Mapped<'_> {
         let mut events = Vec::new();
         for object in objects(&self.mapping, line?, self.settings)? {
             self.records += 1;
-            let mapped = apply(&self.mapping, &object, self.settings)?;
-            self.shed += u64::from(!mapped.shed.is_empty());
-            self.misfits += mapped.misfits.len() as u64;
-            let room = MAX_NAMED.saturating_sub(self.named.len());
-            let named = mapped.misfits.iter().take(room);
-            self.named.extend(named.map(|misfit| (place.clone(), misfit.to_string())));
-            events.push(mapped.line);
+            match object.and_then(|object| self.event(place, &object)) {
+                Ok(event) => events.push(event),
+                Err(error) => match &mut self.refused {
+                    Some(refused) => refused.push(error),
+                    None => return Err(error),
+                },
+            }
         }
         Ok(events)
+    }
+
+    fn refused(&mut self) -> Vec<EventError> {
+        self.refused.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     fn is_suspicious(&self) -> bool {
@@ -182,7 +205,7 @@ pub(super) fn explain(
     {
         let objects = object.and_then(|object| objects(&mapping, object, settings));
         let objects = match objects {
-            Ok(objects) => objects.into_iter().map(Ok).collect(),
+            Ok(objects) => objects,
             Err(error) => vec![Err(error)],
         };
         for object in objects {
