@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import List
 
@@ -27,7 +28,8 @@ def main() -> int:
     parser.add_argument("--driver", required=True, help="the command that starts the client's driver")
     parser.add_argument("--only", default="", help="these scenarios, with commas between")
     parser.add_argument("--list", action="store_true", help="name the scenarios")
-    parser.add_argument("--rounds", type=int, default=8, help="kills and cuts of a scenario (8)")
+    parser.add_argument("--rounds", type=int, default=6, help="kills and cuts of a scenario (6)")
+    parser.add_argument("--jobs", type=int, default=3, help="scenarios at a time (3)")
     parser.add_argument("--seed", type=int, default=0, help="of what is random; 0: another one each time")
     parser.add_argument("--strict", action="store_true", help="a scenario skipped for want of anything but a driver's feature fails")
     parser.add_argument("--features", default="", help="what the driver must have, with commas between; another list fails")
@@ -49,14 +51,15 @@ def main() -> int:
     failed: List[str] = []
     skipped: List[str] = []
     notes: List[str] = []
-    for name in names:
+    wanted = options.features.split(",") if options.features else None
+
+    def run(name: str) -> None:
         # Short: a socket's path has a hundred bytes.
         home = Path(tempfile.mkdtemp(prefix="ac-"))
-        wanted = options.features.split(",") if options.features else None
-        scene = Scene(auditctl, options.driver, home, seed, options.rounds, notes, wanted)
         begun = time.monotonic()
         verdict = "ok"
         try:
+            scene = Scene(auditctl, options.driver, home, seed, options.rounds, notes, wanted)
             with scene.stack:
                 SCENARIOS[name](scene)
                 scene.close()
@@ -71,11 +74,15 @@ def main() -> int:
         except Exception:
             verdict = "FAILED: " + traceback.format_exc()
             failed.append(name)
-        print("  %-16s %6.1f s  %s" % (name, time.monotonic() - begun, verdict), flush=True)
         if name in failed and options.keep:
-            print("    kept: %s" % home)
+            verdict += "\n    kept: %s" % home
         else:
             shutil.rmtree(home, ignore_errors=True)
+        print("  %-24s %6.1f s  %s" % (name, time.monotonic() - begun, verdict), flush=True)
+
+    # Most of them wait most of the time.
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(run, names))
     for note in notes:
         print("  note: " + note)
     print("%d ok, %d skipped, %d failed" % (len([n for n in names if n not in failed + skipped]), len(skipped), len(failed)))

@@ -136,7 +136,7 @@ def rate_limited(scene: Scene) -> None:
     for door in ("socket", "http"):
         collector = scene.collector(http=door == "http", rate=(300, 50))
         driver = scene.driver(**socket_of(collector) if door == "socket" else http_of(collector))
-        events = Events("rate_limited").many(400)
+        events = Events("rate_limited").many(250)
         seen = told(events, driver.batch(events))
         all_recorded(seen)
         refusals = collector.refused_by_rate()

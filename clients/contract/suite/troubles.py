@@ -276,7 +276,7 @@ def hostile_answers(scene: Scene) -> None:
     for name, answer in bad.items():
         path = scene.folder("proxy") / ("h-%s.sock" % name.replace(" ", "-"))
         server = scene.serve(Lines(path, always(answer), HELLO))
-        driver = scene.driver(socket=path, timeout_ms=1_500)
+        driver = scene.driver(socket=path, timeout_ms=700)
         result = driver.call("record", event=Events("hostile").one())
         if kind(result) not in ("protocol", "unconfirmed"):
             raise Failed("%s: %s" % (name, json.dumps(result)[:500]))
@@ -293,7 +293,7 @@ def hostile_answers(scene: Scene) -> None:
     }
     for name, (answer, endless) in by_http.items():
         web = scene.serve(RawHttp(answer, endless))
-        driver = scene.driver(url="http://127.0.0.1:%d" % web.port, timeout_ms=800)
+        driver = scene.driver(url="http://127.0.0.1:%d" % web.port, timeout_ms=700)
         result = driver.call("record", event=Events("hostile").one())
         if kind(result) not in ("protocol", "unconfirmed"):
             raise Failed("HTTP, %s: %s" % (name, json.dumps(result)[:500]))
@@ -391,7 +391,7 @@ def token(scene: Scene) -> None:
     seen += told([event], [driver.call("record", event=event)])
     collector.run("token", "revoke", "second")
     second.write_text(third.read_text())
-    until = time.monotonic() + 3
+    until = time.monotonic() + 2
     while time.monotonic() < until:
         event = events.one()
         seen += told([event], [driver.call("record", event=event)])

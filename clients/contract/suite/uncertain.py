@@ -99,7 +99,7 @@ def dies_after_recording(scene: Scene) -> None:
     for door in ("socket", "http"):
         collector = scene.collector(http=True)
         proxy, options = through(scene, collector, door)
-        driver = scene.driver(**options, timeout_ms=1_200)
+        driver = scene.driver(**options, timeout_ms=800)
         events = Events("dies_" + door)
 
         def die(collector: Collector = collector, proxy: Withholding = proxy) -> None:
