@@ -452,6 +452,8 @@ def foreign(scene: Scene) -> None:
     child = os.fork()
     if child == 0:
         try:
+            # What other scenarios have open is not this one's to keep.
+            os.closerange(3, 4096)
             os.setgid(65534)
             os.setuid(65534)
             Foreigner(path)

@@ -205,7 +205,7 @@ def test_a_refusal_after_a_lost_answer_says_that_the_event_may_be_recorded() -> 
     for kind, said in (("forbidden", "unconfirmed"), ("tls", "unconfirmed"), ("foreign_collector", "unconfirmed"), ("invalid", "invalid")):
         client_item = item()
         seen: List[Any] = []
-        client_item.group = type("G", (), {"settle": lambda self, at, outcome, seen=seen: seen.append(outcome)})()  # type: ignore[assignment]
+        client_item.group = type("G", (), {"settle": lambda self, at, outcome, seen=seen: seen.append(outcome)})()
         client_item.maybe = True
         client_item.failed(kind, "no")
         assert seen[0].kind == said and kind in str(seen[0])
