@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import pytest
-from suite.proxies import HELLO, Lines, Server
+from suite.proxies import HELLO, Lines, Server, read_message
 
 from auditctl import AsyncClient, AuditError, AuditHandler, Client, QueueFull, Unconfirmed, Unreachable, UsageError, recording
 from auditctl import trust as trust_module
@@ -417,7 +417,8 @@ def test_over_http_an_event_is_sent_once_a_try(home: Path) -> None:
         requests = 0
 
         def serve(self, stream: socket.socket, nth: int) -> None:
-            while stream.recv(65_536):
+            requests = stream.makefile("rb")
+            while read_message(requests)[0]:
                 Ends.requests += 1
                 if Ends.requests > 1:
                     return
