@@ -87,11 +87,13 @@ def spool_kill(scene: Scene) -> None:
         # Commands are sent without waiting, so that the kill comes in the middle of one.
         sent = events.many(40)
         numbers = [driver.send("spool", event=event) for event in sent]
+        # In the first round some calls have returned, however slow the machine is.
+        first = driver.result(numbers[0]) if round_ == 0 else None
         time.sleep(scene.random.random() * 0.05)
         driver.kill()
         for n, event in zip(numbers, sent):
             try:
-                result = driver.result(n, patience=10)
+                result = first if first is not None and n == numbers[0] else driver.result(n, patience=10)
             except (Failed, ValueError):
                 begun.append(event)
                 continue

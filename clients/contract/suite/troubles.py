@@ -63,7 +63,9 @@ def cut_rounds(scene: Scene, collector: Collector, proxy: Cutting, name: str, **
     driver = scene.driver(**options)
     events = Events(name)
     seen = []
-    for _ in range(scene.rounds):
+    rounds = 0
+    while rounds < scene.rounds or (proxy.cut < scene.rounds and rounds < 5 * scene.rounds):
+        rounds += 1
         batch = events.many(scene.random.choice([1, 30, 400]))
         with proxy.lock:
             proxy.cuts_left += 3

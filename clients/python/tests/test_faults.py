@@ -142,11 +142,11 @@ def test_a_process_without_file_descriptors_tries_again(home: Path) -> None:
     with scripted(home / "s", answers):
         client = Client(str(home / "s"), timeout=10)
         assert client.record("x") == 1
-        client._sender.stream.socket.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         # What is open stays open.
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
         try:
+            client._sender.stream.socket.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
             future = client.submit({"event_type": "y"})
             time.sleep(0.3)
             assert not future.done()
