@@ -13,10 +13,11 @@ import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import List
 
-from suite import recording, spooling, troubles  # noqa: F401  (they fill the table)
+from suite import recording, spooling, troubles, uncertain  # noqa: F401  (they fill the table)
 from suite.collector import Failed, Skipped
 from suite.scene import SCENARIOS, Scene
 
@@ -27,9 +28,11 @@ def main() -> int:
     parser.add_argument("--driver", required=True, help="the command that starts the client's driver")
     parser.add_argument("--only", default="", help="these scenarios, with commas between")
     parser.add_argument("--list", action="store_true", help="name the scenarios")
-    parser.add_argument("--rounds", type=int, default=12, help="kills and cuts of a scenario (12)")
+    parser.add_argument("--rounds", type=int, default=6, help="kills and cuts of a scenario (6)")
+    parser.add_argument("--jobs", type=int, default=3, help="scenarios at a time (3)")
     parser.add_argument("--seed", type=int, default=0, help="of what is random; 0: another one each time")
     parser.add_argument("--strict", action="store_true", help="a scenario skipped for want of anything but a driver's feature fails")
+    parser.add_argument("--features", default="", help="what the driver must have, with commas between; another list fails")
     parser.add_argument("--keep", action="store_true", help="keep the directories of scenarios that failed")
     options = parser.parse_args()
     if options.list:
@@ -48,15 +51,18 @@ def main() -> int:
     failed: List[str] = []
     skipped: List[str] = []
     notes: List[str] = []
-    for name in names:
+    wanted = options.features.split(",") if options.features else None
+
+    def run(name: str) -> None:
         # Short: a socket's path has a hundred bytes.
         home = Path(tempfile.mkdtemp(prefix="ac-"))
-        scene = Scene(auditctl, options.driver, home, seed, options.rounds, notes)
         begun = time.monotonic()
         verdict = "ok"
         try:
+            scene = Scene(auditctl, options.driver, home, seed, options.rounds, notes, wanted)
             with scene.stack:
                 SCENARIOS[name](scene)
+                scene.close()
         except Skipped as why:
             verdict = "skipped: %s" % why
             skipped.append(name)
@@ -68,11 +74,15 @@ def main() -> int:
         except Exception:
             verdict = "FAILED: " + traceback.format_exc()
             failed.append(name)
-        print("  %-16s %6.1f s  %s" % (name, time.monotonic() - begun, verdict), flush=True)
         if name in failed and options.keep:
-            print("    kept: %s" % home)
+            verdict += "\n    kept: %s" % home
         else:
             shutil.rmtree(home, ignore_errors=True)
+        print("  %-24s %6.1f s  %s" % (name, time.monotonic() - begun, verdict), flush=True)
+
+    # Most of them wait most of the time.
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(run, names))
     for note in notes:
         print("  note: " + note)
     print("%d ok, %d skipped, %d failed" % (len([n for n in names if n not in failed + skipped]), len(skipped), len(failed)))

@@ -104,7 +104,7 @@ def test_a_full_queue_waits_or_raises_and_never_drops(home: Path) -> None:
         with pytest.raises(Unreachable):
             future.result()
     futures[3].cancel()
-    client.close()
+    client.close(0.1)
 
 
 def test_loops_share_a_pipeline(collector: Collector) -> None:

@@ -28,7 +28,7 @@ def test_each_event_without_an_id_gets_another_one() -> None:
     assert len({encode({"event_type": "x"}).id for _ in range(1000)}) == 1000
 
 
-@pytest.mark.parametrize("bad", ["", "x" * 129, "é" * 65, "a\nb", "\x7f", "\x85", "\ud800", 7, None, ["x"]])
+@pytest.mark.parametrize("bad", ["", "x" * 129, "é" * 65, "a\nb", "\x7f", "\x85", "a\u2028b", "a\u2029b", "\ud800", 7, None, ["x"]])
 def test_an_id_that_is_none_is_refused(bad: Any) -> None:
     with pytest.raises(Refused) as refused:
         encode({"event_type": "x", "id": bad})
@@ -82,6 +82,11 @@ def test_answers_are_read_whatever_else_they_hold() -> None:
     assert error == wire.Answer(None, False, "busy", "m", 0.12)
     for strange in (b"-1", b'"1"', b"true", b"1e300", b"null"):
         assert wire.answer(b'{"error":{"kind":"busy","retry_after_ms":%s}}' % strange).retry_after is None
+
+
+def test_a_text_of_the_collector_s_is_fit_for_a_terminal() -> None:
+    said = wire.refused({"kind": "in\x1b[valid", "message": "a\x1b[2Jb\nc\x9bd\u2028e\u202ef é"})
+    assert said.message == "a\\x1b[2Jb\\nc\\x9bd\\u2028e\\u202ef é" and said.kind.isprintable()
 
 
 def test_results_that_do_not_fit_their_lines_are_no_success() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip("flask")
 HERE = Path(__file__).resolve().parent
-ROUNDS = int(os.environ.get("SERVICE_ROUNDS", "100"))
+ROUNDS = int(os.environ.get("SERVICE_ROUNDS", "40"))
 CALLERS = 4
 
 
@@ -87,7 +87,7 @@ class Caller(threading.Thread):
             connection.close()
 
 
-def test_every_acknowledged_event_is_there_once_after_a_hundred_kills(make: Any) -> None:
+def test_every_acknowledged_event_is_there_once_after_many_kills(make: Any) -> None:
     collector = make()
     rng = random.Random()
     service = Service(collector.socket)

@@ -245,3 +245,111 @@ def test_a_client_spools_while_the_collector_is_away_and_drains_by_itself(make: 
     client.close()
     collector.stop()
     assert [record["target"] for record in collector.records() if record["event_type"] == "spooled"] == ["direct", *"01234"]
+
+
+def test_a_child_of_a_fork_holds_no_lock_of_its_parent(home: Path) -> None:
+    spool = Spool(str(home / "s"), 1 << 20)
+    spool.append(event(1))
+    children = []
+
+    def deliver(events: List[Encoded], deadline: float) -> List[Outcome]:
+        # The parent drains, and holds drain.lock; somebody forks.
+        with spool._locked("append.lock"):
+            child = os.fork()
+            if child == 0:
+                signal.pause()
+                os._exit(0)
+            children.append(child)
+        return [Seq(1, one.id) for one in events]
+
+    try:
+        spool.drain(deliver, FAR)
+        other = Spool(str(home / "s"), 1 << 20)
+        other.append(event(2))
+        taker = Taker()
+        assert other.drain(taker, FAR).sent == 1
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def test_a_lock_of_a_process_that_was_killed_is_not_kept_by_its_child(home: Path) -> None:
+    src = str(Path(__file__).resolve().parents[1] / "src")
+    program = ("import os, signal, sys\nsys.path.insert(0, %r)\nfrom auditctl.spool import Spool\nspool = Spool(%r, 1 << 20)\n"
+               "with spool._locked('append.lock'), spool._locked('drain.lock'):\n    child = os.fork()\n    if child == 0:\n"
+               "        signal.pause()\n    print(child, flush=True)\n    os.kill(os.getpid(), signal.SIGKILL)\n" % (src, str(home / "s")))
+    ended = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert ended.stdout is not None
+    child = int(ended.stdout.readline())
+    ended.wait()
+    try:
+        spool = Spool(str(home / "s"), 1 << 20)
+        spool.append(event(1))
+        assert spool.drain(Taker(), FAR).sent == 1
+    finally:
+        os.kill(child, signal.SIGKILL)
+        ended.stdout.close()
+
+
+def test_a_lock_that_is_never_released_is_an_error(home: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("auditctl.spool.PATIENCE", 0.1)
+    spool = Spool(str(home / "s"), 1 << 20)
+    with spool._locked("append.lock"), pytest.raises(SpoolError) as error:
+        Spool(str(home / "s"), 1 << 20).append(event(1))
+    assert error.value.kind == "spool"
+
+
+def test_nothing_is_sent_that_is_not_on_disk(home: Path, monkeypatch: Any) -> None:
+    spool = Spool(str(home / "s"), 1 << 20)
+    spool.append(event(1))
+
+    def fails(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    taker = Taker()
+    with monkeypatch.context() as patched:
+        patched.setattr("auditctl.spool._sync", fails)
+        with pytest.raises(SpoolError):
+            spool.drain(taker, FAR)
+    assert taker.taken == []
+
+
+def test_an_event_is_never_put_below_the_position(home: Path) -> None:
+    spool = Spool(str(home / "s"), 1 << 20)
+    for n in range(3):
+        spool.append(event(n))
+    path = home / "s" / ("spool.%020d.ndjson" % 1)
+    first = len(path.read_bytes().split(b"\n")[0]) + 1
+    spool.drain(Taker(stop_after=2), FAR)
+    # As after a crash that took what was acknowledged already.
+    path.write_bytes(path.read_bytes()[:first])
+    later = event(9)
+    spool.append(later)
+    taker = Taker()
+    spool.drain(taker, FAR)
+    assert taker.taken == [later.id]
+
+
+def test_a_file_that_another_process_made_is_on_disk_by_name(home: Path, monkeypatch: Any) -> None:
+    Spool(str(home / "s"), 1 << 20).append(event(1))
+    synced: List[str] = []
+    monkeypatch.setattr("auditctl.spool._sync_directory", synced.append)
+    spool = Spool(str(home / "s"), 1 << 20)
+    assert synced == [str(home)], "the directory of a spool that another process may have just made"
+    spool.append(event(2))
+    spool.append(event(3))
+    assert synced[1:] == [str(home / "s")]
+
+
+def test_too_much_that_was_refused_does_not_stop_what_follows(home: Path) -> None:
+    spool = Spool(str(home / "s"), 4096)
+    for n in range(60):
+        spool.append(event(n, event_type="", details={"text": "x" * 300}))
+        taker = Taker()
+        spool.append(event(n))
+        assert spool.drain(taker, FAR).events == 0
+        assert len(taker.taken) == 1
+    assert spool.state().refused == 60
+    kept = [home / "s" / name for name in ("refused.ndjson", "refused.1.ndjson")]
+    assert all(0 < path.stat().st_size <= 4096 for path in kept)

@@ -18,8 +18,8 @@ class AsyncClient:
     """Records events without blocking the loop.
 
     Takes the options of `Client`, or wraps one: a process that has both threads and loops needs one connection. Calls of
-    all tasks are pipelined. A call that is cancelled may have been sent; its event then is recorded or not, as of a call
-    whose connection was lost.
+    all tasks are pipelined. Of a call that is cancelled whatever was not sent is withdrawn; what was sent may be recorded,
+    as of a call whose connection was lost. With an `id` of the caller's it can be recorded again.
     """
 
     def __init__(self, *args: Any, client: Optional[Client] = None, **options: Any) -> None:
@@ -70,9 +70,13 @@ class AsyncClient:
 
         group = Group(len(ready), settled)
         items = [Item(encoded, deadline, group, at) for at, encoded in enumerate(ready)]
-        if items:
-            await self._submit(items, deadline)
-        outcomes = iter(await done)
+        try:
+            if items:
+                await self._submit(items, deadline)
+            outcomes = iter(await done)
+        except asyncio.CancelledError:
+            self.client._queue.withdraw(items)
+            raise
         return [next(outcomes) if outcome is None else outcome for outcome in out]
 
     async def _submit(self, items: "List[Item]", deadline: float) -> None:
@@ -83,7 +87,9 @@ class AsyncClient:
                 return
             except AuditError as error:
                 if error.kind != "queue_full" or now() > deadline:
-                    raise
+                    for item in items:
+                        item.failed(error.kind, error.message)
+                    return
             await asyncio.sleep(0.005)
 
     async def spool(self, event: Mapping[str, Any]) -> str:

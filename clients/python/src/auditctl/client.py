@@ -1,18 +1,20 @@
 """A client of the collector, for threads."""
 
 import atexit
+import contextlib
 import datetime
 import os
+import sys
 import threading
 import time
 import weakref
 from concurrent.futures import Future
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from . import event as events
 from . import wire
 from ._version import __version__
-from .errors import AuditError, Closed, ProtocolError, QueueFull, UsageError
+from .errors import AuditError, Closed, ProtocolError, QueueFull, SpoolError, Unreachable, UsageError
 from .item import Group, Item, Outcome, Seq, now
 from .queue import Queue
 from .redact import Redactor
@@ -28,7 +30,12 @@ MAX_WINDOW = 16_384
 #: Of a batch so many events are sent while the next ones are encoded.
 AT_ONCE = 512
 
+#: A part of a batch has so many bytes at most.
+BYTES_AT_ONCE = 4 << 20
+
 _clients: "weakref.WeakSet[Client]" = weakref.WeakSet()
+#: Those whose thread runs: what was submitted to them is sent, also if nobody holds them any more.
+_running: "Set[Client]" = set()
 
 
 class Client:
@@ -39,24 +46,24 @@ class Client:
 
     `socket`: the collector's socket. `url`: `http://127.0.0.1:9750` or `https://…`, instead. `token_file`, `token_env`: where
     the token for HTTP is. `ca_file`: the authorities for HTTPS, instead of the system's. `timeout`: seconds until a call
-    gives up. `window`: events in flight. `capacity`: events that may wait in this process; a call beyond that waits,
-    up to its timeout. `redact`: names and paths whose values never leave the process. `trusted_uids`: users whose
+    gives up. `window`: events in flight. `capacity`, `capacity_bytes`: how much may wait in this process; a call beyond that
+    waits, up to its timeout. `redact`: names and paths whose values never leave the process. `trusted_uids`: users whose
     collector is trusted besides root, this user, and the owner of the socket's directory. `spool`: a directory for events
     while the collector is away, of `spool_max_bytes`; a thread drains it each `drain_every` seconds (None: only `drain` does).
     """
 
     def __init__(self, socket: Optional[str] = None, *, url: Optional[str] = None, token_file: Optional[str] = None,
                  token_env: Optional[str] = None, ca_file: Optional[str] = None, timeout: float = 30.0, window: int = 1024,
-                 capacity: int = 100_000, redact: Sequence[str] = (), trusted_uids: Iterable[int] = (),
+                 capacity: int = 100_000, capacity_bytes: int = 64 << 20, redact: Sequence[str] = (), trusted_uids: Iterable[int] = (),
                  spool: Optional[str] = None, spool_max_bytes: int = 64 << 20, drain_every: Optional[float] = 5.0,
                  allow_plain_http: bool = False) -> None:
         if socket is not None and url is not None:
             raise UsageError("usage", "give socket or url, not both")
         if not 1 <= window <= MAX_WINDOW:
             raise UsageError("usage", "window is %d; it may be 1 to %d" % (window, MAX_WINDOW))
-        if not timeout > 0 or capacity < 1:
-            raise UsageError("usage", "timeout and capacity are greater than 0")
-        self.timeout, self.window, self.capacity = float(timeout), window, capacity
+        if not timeout > 0 or capacity < 1 or capacity_bytes < 1:
+            raise UsageError("usage", "timeout, capacity and capacity_bytes are greater than 0")
+        self.timeout, self.window, self.capacity, self.capacity_bytes = float(timeout), window, capacity, capacity_bytes
         self.token = Token(token_file, token_env)
         self.trusted_uids = frozenset(trusted_uids)
         self.redactor = Redactor(redact) if redact else None
@@ -123,14 +130,22 @@ class Client:
         if self._closed:
             raise Closed("closed", "the client is closed")
         if self._sender is None:
-            if self.target is not None:
-                self._sender = WebSender(self._queue, self.window, self._web())
-            else:
-                self._sender = SocketSender(self._queue, self.window, 4 << 20, self._connect)
-            self._sender.start()
-            if self.drain_every is not None:
-                self._drainer = threading.Thread(target=self._drain_now_and_then, name="auditctl-spool", daemon=True)
-                self._drainer.start()
+            try:
+                made: Sender = (WebSender(self._queue, self.window, self._web()) if self.target is not None
+                                else SocketSender(self._queue, self.window, 4 << 20, self._connect))
+                made.start()
+            except (OSError, RuntimeError) as error:
+                raise Unreachable("unreachable", "this process cannot start the client's thread: %s; nothing was sent" % error) from None
+            self._sender = made
+            _running.add(self)
+            _end_with_the_child()
+        if self.drain_every is not None and self._drainer is None:
+            drainer = threading.Thread(target=self._drain_now_and_then, name="auditctl-spool", daemon=True)
+            try:
+                drainer.start()
+                self._drainer = drainer
+            except RuntimeError as error:
+                self.last_drain_error = SpoolError("spool", "this process cannot start the thread that drains: %s" % error)
         return self._sender
 
     def _connect(self, timeout: float) -> Stream:
@@ -142,10 +157,13 @@ class Client:
 
     def _submit(self, items: "List[Item]", wait: bool = True) -> None:
         """Puts them into the queue, in one piece, once there is room."""
+        size = sum(item.size for item in items)
         with self._lock:
             sender = self._started()
+            # The thread that makes room cannot wait for it.
+            wait = wait and sender.thread is not threading.current_thread()
             # A batch that is larger than the queue may have it alone.
-            while len(self._queue) and len(self._queue) + len(items) > self.capacity:
+            while len(self._queue) and (len(self._queue) + len(items) > self.capacity or self._queue.bytes + size > self.capacity_bytes):
                 left = items[0].deadline - now()
                 if not wait or left <= 0:
                     raise QueueFull("queue_full", "%d events wait in this process; this one was not taken" % len(self._queue),
@@ -160,11 +178,20 @@ class Client:
         """The event as it will be sent: redacted, with its id. Raises `Refused`."""
         return events.encode(event, self.redactor)
 
+    def redacted(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The event as it may be shown: without what is named in `redact`."""
+        if self.redactor is None:
+            return event
+        try:
+            return self.redactor.event(event)
+        except Exception:
+            return {"event_type": event.get("event_type"), "id": event.get("id")}
+
     def submit(self, event: Mapping[str, Any], *, timeout: Optional[float] = None, wait: bool = True) -> "Future[Seq]":
         """Sends an event without waiting; the future has its seq once it is durable, or the error.
 
         A future that is cancelled before its event was sent withdraws it. With `wait=False` a full queue raises `QueueFull`
-        at once.
+        at once. In a callback of a future, which runs in the client's own thread, a full queue always does.
         """
         future: "Future[Seq]" = Future()
         deadline = now() + (self.timeout if timeout is None else timeout)
@@ -195,22 +222,28 @@ class Client:
         deadline = now() + (self.timeout if timeout is None else timeout)
         group = Group(len(given))
         items: "List[Item]" = []
+        size = 0
         for at, event in enumerate(given):
             try:
                 items.append(Item(self.encode(event), deadline, group, at))
+                size += items[-1].size
             except AuditError as error:
                 group.settle(at, error)
-            if len(items) == AT_ONCE:
+            if len(items) == AT_ONCE or size >= BYTES_AT_ONCE:
                 self._submit_or_settle(items)
-                items = []
+                items, size = [], 0
         self._submit_or_settle(items)
-        return group.wait()
+        return group.wait(deadline)
 
     def _not_in_the_sender(self) -> None:
         """A callback of a future runs in the thread that sends: it would wait for itself."""
-        sender = self._sender
-        if sender is not None and sender.thread is threading.current_thread():
+        if self.in_its_own_thread():
             raise UsageError("usage", "this is the client's own thread, where a call cannot wait; use submit")
+
+    def in_its_own_thread(self) -> bool:
+        """Whether this is the thread that sends."""
+        sender = self._sender
+        return sender is not None and sender.thread is threading.current_thread()
 
     def _submit_or_settle(self, items: "List[Item]") -> None:
         """What is sent already is on its way: those that are not taken get their error."""
@@ -235,24 +268,29 @@ class Client:
 
         Each event has its own deadline; after `timeout` seconds what has no outcome gets one: `Unreachable`, or `Unconfirmed`.
         """
+        until = None if timeout is None else now() + timeout
         with self._lock:
             if self._closed:
                 return
             self._closed = True
             sender, drainer = self._sender, self._drainer
         self._drain_stop.set()
-        if drainer is not None and drainer is not threading.current_thread():
-            drainer.join(self.timeout)
         with self._queue.lock:
             self._queue.closing = True
-        if sender is not None and sender.thread is not None:
+        if sender is not None and sender.thread is not None and sender.thread is not threading.current_thread():
             sender.poke()
             sender.thread.join(timeout)
             if sender.thread.is_alive():
                 self._queue.cut = True
+                sender.abort()
                 sender.poke()
-                # A request that is under way ends at the deadline of its events.
-                sender.thread.join()
+                sender.thread.join(0.5)
+            if sender.thread.is_alive():
+                # It makes a connection, which cannot be ended from here.
+                sender.abandon()
+        if drainer is not None and drainer is not threading.current_thread():
+            drainer.join(self.timeout if until is None else max(0.1, until - now()))
+        _running.discard(self)
         with self._asking:
             if self._asker is not None:
                 self._asker.socket.close()
@@ -271,12 +309,10 @@ class Client:
 
     def spool(self, event: Mapping[str, Any]) -> str:
         """Puts an event into the spool; returns its id once it is on this machine's disk. It gets the time of now."""
-        members = dict(event)
-        if members.get("timestamp") is None:
-            members["timestamp"] = events.timestamp_text(datetime.datetime.now(datetime.timezone.utc))
-        encoded = self.encode(members)
+        encoded = self.encode(_with_time(event))
         self._spool().append(encoded)
-        with self._lock:
+        with self._lock, contextlib.suppress(AuditError):
+            # It is there, whether a thread can be started now or not.
             if not self._closed:
                 self._started()
         return encoded.id
@@ -284,7 +320,8 @@ class Client:
     def record_or_spool(self, event: Mapping[str, Any], *, timeout: Optional[float] = None) -> Optional[Seq]:
         """Records the event; None: the collector was away, or older events wait in the spool, and now it is there."""
         spool = self._spool()
-        with_id = dict(event)
+        # Before the first try: each later one has to send the same content.
+        with_id = _with_time(event)
         with_id.setdefault("id", events.new_id())
         if spool.is_empty():
             try:
@@ -292,10 +329,6 @@ class Client:
             except AuditError as error:
                 if error.kind not in ("unreachable", "unconfirmed", "queue_full"):
                     raise
-                if error.may_be_recorded:
-                    # With the same content: a time that it did not have would make it another event.
-                    spool.append(self.encode(with_id))
-                    return None
         self.spool(with_id)
         return None
 
@@ -319,7 +352,7 @@ class Client:
         for item in items:
             item.needs_ids = True
         self._submit_or_settle(items)
-        return group.wait()
+        return group.wait(deadline)
 
     def _drain_now_and_then(self) -> None:
         assert self.drain_every is not None
@@ -330,6 +363,9 @@ class Client:
                 self.last_drain_error = None
             except AuditError as error:
                 self.last_drain_error = error
+            except Exception as error:
+                # It goes on: the next time may be better.
+                self.last_drain_error = SpoolError("spool", "%s: %s" % (type(error).__name__, error))
 
     def knows_ids(self) -> bool:
         """Whether the collector knows ids, as far as this client has seen."""
@@ -466,6 +502,13 @@ def _close_copy(stream: Any) -> None:
         pass
 
 
+def _with_time(event: Mapping[str, Any]) -> Dict[str, Any]:
+    members = dict(event)
+    if members.get("timestamp") is None:
+        members["timestamp"] = events.timestamp_text(datetime.datetime.now(datetime.timezone.utc))
+    return members
+
+
 def _asked(value: Any) -> Any:
     if isinstance(value, datetime.datetime):
         return events.timestamp_text(value)
@@ -486,8 +529,22 @@ def _after_fork() -> None:
         client._in_child()
 
 
+_ends_with = 0
+
+
+def _end_with_the_child() -> None:
+    """A process of multiprocessing ends without `atexit`: it has an own list of what is to be done."""
+    global _ends_with  # noqa: PLW0603
+    module = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if module is None or process is None or process.parent_process() is None or _ends_with == os.getpid():
+        return
+    module.Finalize(None, _at_exit, exitpriority=100)
+    _ends_with = os.getpid()
+
+
 def _at_exit() -> None:
-    for client in list(_clients):
+    for client in {*_running, *_clients}:
         try:
             client.close()
         except AuditError:

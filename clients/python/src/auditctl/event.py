@@ -59,7 +59,7 @@ def check_id(given: object) -> str:
         raise Refused("invalid", "id holds half of a surrogate pair") from None
     if not 1 <= length <= MAX_ID_BYTES:
         raise Refused("invalid", "id has %d bytes; it may have 1 to %d" % (length, MAX_ID_BYTES))
-    if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in given):
+    if any(ord(character) < 32 or 127 <= ord(character) < 160 or character in "\u2028\u2029" for character in given):
         raise Refused("invalid", "id holds a control character")
     return given
 

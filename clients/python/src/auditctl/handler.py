@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any, Callable, Dict, Mapping, Optional
 
 from .client import Client
-from .errors import AuditError
+from .errors import AuditError, UsageError
 from .item import Seq
 
 #: What an attribute of a log record says of its event: `log.info("…", extra={"audit": {"actor": "alice"}})`.
@@ -75,6 +75,10 @@ class AuditHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Sends it. Errors are the caller's: an audit event that was not recorded is no small matter."""
         event = self.event(record)
+        if self.wait and self.client.in_its_own_thread():
+            # A callback logs: to wait for the event here would be to wait for itself.
+            self._report(event, UsageError("usage", "it was logged in the client's own thread, where nothing can wait for it"))
+            return
         if self.wait:
             self.client.record_event(event)
             return
@@ -85,9 +89,12 @@ class AuditHandler(logging.Handler):
         error = done.exception() if not done.cancelled() else None
         if error is None:
             return
+        self._report(event, error if isinstance(error, AuditError) else AuditError("unconfirmed", str(error)))
+
+    def _report(self, event: Mapping[str, Any], error: AuditError) -> None:
         with self._counting:
             self.failed += 1
-        self.on_failure(event, error if isinstance(error, AuditError) else AuditError("unconfirmed", str(error)))
+        self.on_failure(self.client.redacted(event), error)
 
     def flush(self) -> None:
         """Returns once everything that was sent has its outcome."""

@@ -5,6 +5,8 @@ from typing import Optional
 
 FIRST = 0.05
 LONGEST = 5.0
+#: A time that somebody names is believed up to here; then it is asked once more.
+LONGEST_NAMED = 60.0
 
 
 class Pace:
@@ -23,6 +25,7 @@ class Pace:
         jitter = random.uniform(0, most)
         if retry_after is None:
             return jitter
+        retry_after = min(retry_after, LONGEST_NAMED)
         # Never earlier than it says; not all senders at the same moment.
         return retry_after + random.uniform(0, min(0.05, retry_after / 10 + 0.001))
 

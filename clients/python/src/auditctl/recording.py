@@ -1,5 +1,6 @@
 """What a block or a function did: recorded with its outcome, and with its exception if it raised one."""
 
+import asyncio
 import functools
 import inspect
 import time
@@ -8,7 +9,8 @@ from typing import Any, Awaitable, Callable, Dict, Mapping, Optional, Type, Type
 
 from .aio import AsyncClient
 from .client import Client
-from .errors import AuditError
+from .errors import AuditError, Unconfirmed
+from .event import new_id
 from .handler import Failure, to_stderr
 from .item import Seq
 
@@ -44,7 +46,8 @@ class Recording:
         details = {**self.details, "seconds": round(time.perf_counter() - self._begun, 6)}
         if error is not None:
             details["exception"] = {"type": type(error).__name__, "message": str(error)[:10_000]}
-        event: Dict[str, Any] = {"event_type": self.event_type, "outcome": self.outcome or ("failure" if error else "success"),
+        event: Dict[str, Any] = {"event_type": self.event_type, "id": new_id(),
+                                 "outcome": self.outcome or ("failure" if error else "success"),
                                  "details": details}
         for name in ("actor", "source", "target"):
             value = getattr(self, name)
@@ -55,7 +58,11 @@ class Recording:
     def _not_recorded(self, event: Mapping[str, Any], failed: AuditError, error: Optional[BaseException]) -> None:
         if error is None:
             raise failed
-        self.on_failure(event, failed)
+        self._tell(event, failed)
+
+    def _tell(self, event: Mapping[str, Any], failed: AuditError) -> None:
+        client = self.client.client if isinstance(self.client, AsyncClient) else self.client
+        self.on_failure(client.redacted(event), failed)
 
     def __enter__(self) -> "Recording":
         if not isinstance(self.client, Client):
@@ -80,6 +87,9 @@ class Recording:
         event = self._event(error)
         try:
             self.seq = await client.record_event(event)
+        except asyncio.CancelledError:
+            self._tell(event, Unconfirmed("unconfirmed", "the task was cancelled while its event was recorded", event["id"]))
+            raise
         except AuditError as failed:
             self._not_recorded(event, failed, error)
 

@@ -3,6 +3,7 @@
 The collector puts an HMAC in the place of a value. A client has no key: it puts `[redacted]` there.
 """
 
+import enum
 import re
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
@@ -75,16 +76,18 @@ class Redactor:
                 out[key] = _hide(value)
             elif key not in _FIELDS:
                 # `details`, and what the collector may move there.
-                hidden = key != "details" and self._named(key)
-                out[key] = _hide(value) if hidden else self._within(value, starts)
+                out[key] = _hide(value) if self._named(key) else self._within(value, starts)
         return out
 
     def _named(self, key: str) -> bool:
         return any(name.fullmatch(key) for name in self.names)
 
     def _within(self, value: Any, paths: "List[Tuple[re.Pattern[str], ...]]") -> Any:
+        while isinstance(value, enum.Enum) and not isinstance(value, (str, int, float)):
+            # In JSON it is its value, which may hold anything.
+            value = value.value
         if isinstance(value, Mapping):
-            return {key: self._member(str(key), member, paths, self._named(str(key))) for key, member in value.items()}
+            return {key: self._member(_text(key), member, paths, self._named(_text(key))) for key, member in value.items()}
         if isinstance(value, (list, tuple, set, frozenset)):
             return [self._member(str(at), member, paths, False) for at, member in enumerate(value)]
         return value
@@ -94,6 +97,15 @@ class Redactor:
         if named or any(not rest for rest in rests):
             return _hide(value)
         return self._within(value, rests)
+
+
+def _text(key: Any) -> str:
+    """A key as JSON will have it; of an enumeration's member that is a text, its value."""
+    if isinstance(key, str):
+        return str.__str__(key)
+    if key is None or isinstance(key, bool):
+        return {None: "null", True: "true", False: "false"}[key]
+    return int.__repr__(key) if isinstance(key, int) else str(key)
 
 
 def _hide(value: Any) -> Any:

@@ -9,7 +9,7 @@ from .item import Item, now
 from .pace import Pace
 from .queue import Queue
 from .stream import Lost, Stream
-from .web import MAX_BODY_BYTES, MAX_LINES, Unsent, Web
+from .web import MAX_BODY_BYTES, MAX_LINES, BodyTooLarge, Unsent, Web
 
 #: A thread without work looks around once in so many seconds.
 IDLE = 60.0
@@ -31,8 +31,15 @@ class Sender:
     def start(self) -> None:
         """Starts the thread, unless it runs."""
         if self.thread is None:
-            self.thread = threading.Thread(target=self._main, name="auditctl", daemon=True)
-            self.thread.start()
+            made = threading.Thread(target=self._main, name="auditctl", daemon=True)
+            self.thread = made
+            try:
+                made.start()
+            except BaseException:
+                self.thread = None
+                self.wake_reader.close()
+                self.wake_writer.close()
+                raise
 
     def poke(self) -> None:
         """There is something to do."""
@@ -46,7 +53,7 @@ class Sender:
                         self._cut_off()
                     else:
                         self._turn()
-                except Exception as error:
+                except BaseException as error:
                     # Nobody may wait for ever for a thread that has a fault.
                     self._faulty(error)
         finally:
@@ -54,7 +61,7 @@ class Sender:
             self.wake_reader.close()
             self.wake_writer.close()
 
-    def _faulty(self, error: Exception) -> None:
+    def _faulty(self, error: BaseException) -> None:
         words = "the client has a fault: %s" % type(error).__name__
         for item in self._held() + self.queue.take(1 << 30, 1 << 62):
             item.failed("unconfirmed", words)
@@ -65,6 +72,21 @@ class Sender:
         for item in self._held() + self.queue.take(1 << 30, 1 << 62):
             item.expired("the client was closed")
         self.queue.taken = 0
+
+    def abort(self) -> None:
+        """From another thread: whatever blocks the one that sends ends."""
+
+    def abandon(self) -> None:
+        """From another thread, which waits no longer for the one that sends: everything gets its outcome."""
+        for item in self.under_way():
+            item.maybe = True
+            item.expired("the client was closed")
+        for item in self.queue.take(1 << 30, 1 << 62):
+            item.expired("the client was closed")
+
+    def under_way(self) -> "List[Item]":
+        """What may have been sent, and has no answer."""
+        raise NotImplementedError
 
     def _held(self) -> "List[Item]":
         """What was taken from the queue; the connection is given up."""
@@ -114,13 +136,14 @@ class Sender:
             if answer.seq is not None:
                 item.recorded(answer.seq, answer.duplicate)
                 continue
-            if answer.kind == "unavailable":
-                # It was accepted, and may yet become durable.
+            if answer.kind == "unavailable" or answer.uncertain:
+                # It was accepted, and may yet become durable; or a proxy passed it on.
                 item.maybe = True
             if not answer.again:
                 item.failed(answer.kind, answer.message)
-            elif answer.kind == "unavailable" and not ids:
-                item.failed("unconfirmed", "unavailable: %s" % answer.message)
+            elif item.maybe and not ids:
+                item.failed("unconfirmed", "%s: %s; this collector knows no ids, so the event is not sent again"
+                            % (answer.kind, answer.message))
             else:
                 item.last = "%s: %s" % (answer.kind, answer.message)
                 again.append(item)
@@ -174,6 +197,9 @@ class SocketSender(Sender):
         if self.stream is not None:
             self.stream.socket.close()
 
+    def under_way(self) -> "List[Item]":
+        return list(self.stream.inflight) if self.stream is not None else []
+
     def _held(self) -> "List[Item]":
         held, self.again = self.again, []
         if self.stream is not None:
@@ -209,10 +235,11 @@ class SocketSender(Sender):
             self.stream = made
             return True
         except Lost as why:
-            self._failed(str(why))
+            self._failed(str(why), why.retry_after)
         except AuditError as error:
             # Not its program, or not our protocol: no try again helps those who wait now.
             self.fail_all(self.queue.take(1 << 30, 1 << 62), error)
+            self.queue.taken = 0
         return False
 
     def _exchange(self, there: Stream) -> None:
@@ -250,7 +277,7 @@ class SocketSender(Sender):
 
     def _fill(self, there: Stream) -> None:
         """Nothing more is sent while a refusal has to be waited for: what was refused comes first."""
-        if self.again or now() < self.not_before:
+        if self.again or there.torn or now() < self.not_before:
             return
         room = self.pace.at_once - len(there.inflight)
         # In parts: an answer wakes this thread for many events.
@@ -261,7 +288,7 @@ class SocketSender(Sender):
             items = without_spooled(items)
         if items:
             there.add(items)
-            self.queue.taken = len(there.inflight)
+        self.queue.taken = len(there.inflight)
 
     def _send_again(self) -> None:
         if self.again:
@@ -312,9 +339,17 @@ class WebSender(Sender):
         super().__init__(queue, min(window, MAX_LINES))
         self.web = web
         self.held: "List[Item]" = []
+        #: Of a body; less once a proxy refused one for its length.
+        self.most_bytes = MAX_BODY_BYTES
 
     def _end(self) -> None:
         self.web.close()
+
+    def abort(self) -> None:
+        self.web.abort()
+
+    def under_way(self) -> "List[Item]":
+        return list(self.held)
 
     def _held(self) -> "List[Item]":
         self.web.close()
@@ -327,10 +362,11 @@ class WebSender(Sender):
             return
         if self._wait_for(nearest):
             return
-        items = self.queue.take(self.pace.at_once, MAX_BODY_BYTES)
+        items = self.queue.take(self.pace.at_once, self.most_bytes)
         if not self.web.ids:
             items = without_spooled(items)
         if not items:
+            self.queue.taken = 0
             return
         self.queue.taken, self.held = len(items), items
         self._deliver(items)
@@ -340,6 +376,10 @@ class WebSender(Sender):
         ids = self.web.ids
         try:
             answers = self.web.deliver(items, min(item.deadline for item in items))
+        except BodyTooLarge:
+            self.most_bytes = max(1, sum(item.size for item in items) // 2)
+            self.queue.again(items)
+            return
         except Unsent as why:
             self.lost([], items, ids, str(why))
             self._failed(str(why))

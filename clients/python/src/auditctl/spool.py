@@ -13,8 +13,9 @@ import os
 import stat
 import threading
 import time
+import weakref
 import zlib
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from .errors import AuditError, SpoolError, SpoolFull, UsageError
 from .event import Encoded
@@ -24,6 +25,10 @@ from .item import Outcome, now
 AT_ONCE = 500
 #: What a file of the spool grows to, at most.
 MAX_FILE_BYTES = 1 << 20
+#: Bytes of them.
+BYTES_AT_ONCE = 4 << 20
+#: Nobody holds the lock for a change for so many seconds, unless something is wrong.
+PATIENCE = 30.0
 #: Refusals after which an event will never be taken.
 FOR_GOOD = ("invalid", "malformed", "too_large", "conflict")
 
@@ -37,7 +42,7 @@ class SpoolState(NamedTuple):
 
     events: int
     bytes: int
-    #: Kept in `refused.ndjson`.
+    #: Refused for good; the newest are kept in `refused.ndjson` and `refused.1.ndjson`.
     refused: int
     #: Seconds since the oldest event was put there; None for an empty spool. By the file's time: a hint.
     oldest_seconds: Optional[float]
@@ -67,8 +72,21 @@ class Spool:
         self.directory, self.max_bytes = os.path.abspath(directory), max_bytes
         self.file_bytes = min(MAX_FILE_BYTES, max(1024, max_bytes // 8))
         self._draining = threading.Lock()
+        #: Files that are locked now; a child of a fork has them open as well.
+        self._held: "Set[int]" = set()
+        #: The file whose name this process knows to be on disk.
+        self._named = 0
         with self._told():
             self._make()
+        _spools.add(self)
+
+    def in_child(self) -> None:
+        """After a fork: the locks are the parent's, and would outlive it here."""
+        held, self._held = self._held, set()
+        for handle in held:
+            with contextlib.suppress(OSError):
+                os.close(handle)
+        self._draining = threading.Lock()
 
     def __repr__(self) -> str:
         return "Spool(%r, %d)" % (self.directory, self.max_bytes)
@@ -76,7 +94,6 @@ class Spool:
     def _make(self) -> None:
         try:
             os.mkdir(self.directory, 0o700)
-            _sync_directory(os.path.dirname(self.directory))
         except FileExistsError:
             pass
         entry = os.lstat(self.directory)
@@ -85,6 +102,9 @@ class Spool:
         if entry.st_uid != os.geteuid() or entry.st_mode & 0o077:
             raise UsageError("usage", "the spool %s must belong to this user and be 0700; it has mode %04o and user %d"
                              % (self.directory, stat.S_IMODE(entry.st_mode), entry.st_uid))
+        # Another process may have made it a moment ago. Where this user cannot read the one above, it is an old one.
+        with contextlib.suppress(PermissionError):
+            _sync_directory(os.path.dirname(self.directory))
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -105,15 +125,33 @@ class Spool:
     @contextlib.contextmanager
     def _locked(self, name: str, wait: bool = True) -> Iterator[bool]:
         handle = self._open(name, os.O_RDWR | os.O_CREAT)
+        self._held.add(handle)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
+            if not self._lock(handle, now() + (PATIENCE if wait else 0.0)):
+                if wait:
+                    raise SpoolError("spool", "the spool %s has been locked by another process for %d s" % (self.directory, PATIENCE))
                 yield False
                 return
             yield True
         finally:
-            os.close(handle)
+            if handle in self._held:
+                self._held.discard(handle)
+                # In so many words: a copy in a child would keep it.
+                fcntl.flock(handle, fcntl.LOCK_UN)
+                os.close(handle)
+
+    @staticmethod
+    def _lock(handle: int, until: float) -> bool:
+        pause = 0.0005
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if now() >= until:
+                    return False
+            time.sleep(pause)
+            pause = min(0.01, pause * 2)
 
     def _numbers(self) -> List[int]:
         """The files, oldest first."""
@@ -136,18 +174,24 @@ class Spool:
             if held + len(data) > self.max_bytes:
                 raise SpoolFull("spool_full", "the spool %s holds %d bytes of %d; the event was not taken"
                                 % (self.directory, held, self.max_bytes), encoded.id)
-            number, fresh = self._to_write(numbers, len(data))
+            number = self._to_write(numbers, len(data))
             handle = self._open(_name(number), os.O_RDWR | os.O_CREAT)
             try:
                 self._write(handle, data)
             finally:
                 os.close(handle)
-            if fresh:
+            # Another process may have made it, and died before it got this far.
+            if number != self._named:
                 _sync_directory(self.directory)
+                self._named = number
 
-    def _to_write(self, numbers: List[int], length: int) -> Tuple[int, bool]:
-        if numbers and os.stat(self._path(_name(numbers[-1]))).st_size + length <= max(self.file_bytes, length):
-            return numbers[-1], False
+    def _to_write(self, numbers: List[int], length: int) -> int:
+        position, offset = self._position()
+        if numbers:
+            size = os.stat(self._path(_name(numbers[-1]))).st_size
+            # Below the position nothing is read any more: a crash has taken what was there.
+            if size + length <= max(self.file_bytes, length) and not (numbers[-1] == position and size < offset):
+                return numbers[-1]
         if numbers:
             # A torn end must not be taken for damage once another file follows.
             handle = self._open(_name(numbers[-1]), os.O_RDWR)
@@ -157,7 +201,7 @@ class Spool:
             finally:
                 os.close(handle)
         # Never a number again that the position may still name.
-        return max(numbers[-1] if numbers else 0, self._position()[0]) + 1, True
+        return max(numbers[-1] if numbers else 0, position) + 1
 
     @staticmethod
     def _write(handle: int, data: bytes) -> None:
@@ -256,15 +300,19 @@ class Spool:
         return False
 
     def _read(self, number: int, offset: int, most: int) -> "List[_Line]":
+        """What is on disk. A line that was written and not synced could be sent, and be gone after a crash; others would then be
+        written where it was taken from already."""
         out: "List[_Line]" = []
-        handle = self._open(_name(number), os.O_RDONLY)
-        with open(handle, "rb") as file:
+        size = 0
+        with self._locked("append.lock"), open(self._open(_name(number), os.O_RDWR), "rb") as file:
+            _sync(file.fileno())
             file.seek(offset)
-            while len(out) < most:
+            while len(out) < most and size < BYTES_AT_ONCE:
                 text = file.readline()
                 if not text.endswith(b"\n"):
                     break
                 offset += len(text)
+                size += len(text)
                 out.append(_Line(_parsed(text), text, offset))
         return out
 
@@ -293,11 +341,34 @@ class Spool:
         return out
 
     def _refused_lines(self) -> List[bytes]:
+        out: List[bytes] = []
+        for name in ("refused.1.ndjson", "refused.ndjson"):
+            with contextlib.suppress(FileNotFoundError), open(self._open(name, os.O_RDONLY), "rb") as file:
+                out += [line for line in file.read(self.max_bytes + (4 << 20)).split(b"\n") if line]
+        return out
+
+    def _dropped(self) -> int:
+        """How many refused events were thrown away, since too many were kept."""
         try:
-            with open(self._open("refused.ndjson", os.O_RDONLY), "rb") as file:
-                return [line for line in file.read(4 * self.max_bytes).split(b"\n") if line]
-        except FileNotFoundError:
-            return []
+            with open(self._path("refused.dropped"), "rb") as file:
+                return int(file.read(20))
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def _make_room(self) -> None:
+        """The file is full: it takes the place of the one before it, whose events are counted, and gone."""
+        older = 0
+        with contextlib.suppress(FileNotFoundError), open(self._open("refused.1.ndjson", os.O_RDONLY), "rb") as file:
+            older = sum(part.count(b"\n") for part in iter(lambda: file.read(1 << 20), b""))
+        if older:
+            handle = self._open("refused.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            try:
+                os.write(handle, b"%d" % (self._dropped() + older))
+                _sync(handle)
+            finally:
+                os.close(handle)
+            os.rename(self._path("refused.new"), self._path("refused.dropped"))
+        os.rename(self._path("refused.ndjson"), self._path("refused.1.ndjson"))
 
     def _refuse(self, line: _Line, error: Optional[AuditError], refused: "set[str]") -> None:
         """Keeps aside what will never be taken, once."""
@@ -315,10 +386,11 @@ class Spool:
                 return
             refused.add(kept["id"])
         data = json.dumps(kept, ensure_ascii=True).encode() + b"\n"
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(self._path("refused.ndjson")).st_size + len(data) > self.max_bytes:
+                self._make_room()
         handle = self._open("refused.ndjson", os.O_RDWR | os.O_CREAT)
         try:
-            if os.fstat(handle).st_size + len(data) > self.max_bytes:
-                raise SpoolFull("spool_full", "%s is full: look at what was refused, and move the file away" % self._path("refused.ndjson"))
             self._write(handle, data)
         finally:
             os.close(handle)
@@ -349,7 +421,7 @@ class Spool:
                 size += entry.st_size
                 if count and oldest is None:
                     oldest = max(0.0, time.time() - entry.st_mtime)
-            return SpoolState(events, size, len(self._refused_lines()), oldest)
+            return SpoolState(events, size, len(self._refused_lines()) + self._dropped(), oldest)
 
 
 def _name(number: int) -> str:
@@ -393,3 +465,15 @@ def _sync_directory(path: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+_spools: "weakref.WeakSet[Spool]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for spool in list(_spools):
+        spool.in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

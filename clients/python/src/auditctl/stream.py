@@ -16,6 +16,11 @@ READ_BYTES = 256 << 10
 class Lost(Exception):
     """The connection ended, or could not be made."""
 
+    def __init__(self, words: str, retry_after: Optional[float] = None) -> None:
+        super().__init__(words)
+        #: When whoever refused it wants to be asked again, in seconds.
+        self.retry_after = retry_after
+
 
 class Stream:
     """A connection that said hello."""
@@ -32,7 +37,12 @@ class Stream:
         self.broken: Optional[ProtocolError] = None
         #: This user may not send; a query may still be allowed.
         self.refusal: Optional[AuditError] = None
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        #: Writing failed: nothing more is sent on it, and what was not sent whole has no answer.
+        self.torn = False
+        try:
+            self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            raise Lost("this process can open no socket: %s" % (error.strerror or error)) from None
         try:
             self.hello = self._begin(client, trusted, timeout)
         except BaseException:
@@ -54,11 +64,15 @@ class Stream:
             raise Lost("the collector at %s went away: %s" % (self.path, error.strerror or error)) from None
         self.socket.setblocking(False)
         # A refused connection is told so instead of hello's answer.
-        kind = wire.document(line).get("error")
-        if isinstance(kind, dict) and kind.get("kind") in wire.AGAIN:
-            raise Lost("%s: %s" % (kind.get("kind"), kind.get("message")))
-        if isinstance(kind, dict) and kind.get("kind") in ("forbidden", "unauthorized"):
-            self.refusal = error_of(str(kind["kind"]), str(kind.get("message")))
+        said = wire.document(line).get("error")
+        if isinstance(said, dict) and said.get("kind"):
+            refused = wire.refused(said)
+            if refused.again:
+                raise Lost("%s: %s" % (refused.kind, refused.message), refused.retry_after)
+            if refused.kind in ("forbidden", "unauthorized"):
+                self.refusal = error_of(refused.kind, refused.message)
+        if self.received:
+            raise ProtocolError("protocol", "the collector said something that nobody asked for: %s" % wire.shown(self.received))
         return wire.hello(line)
 
     def _line(self, until: float) -> bytes:
@@ -120,6 +134,8 @@ class Stream:
         if self.broken is not None:
             raise self.broken
         self.send()
+        if self.torn:
+            timeout = min(timeout, 1.0)
         poll = select.poll()
         poll.register(self.socket, select.POLLIN | (select.POLLOUT if self.outgoing else 0))
         poll.register(wake, select.POLLIN)
@@ -131,6 +147,8 @@ class Stream:
             self.send()
         if got & ~select.POLLOUT:
             return self.receive()
+        if self.torn and not events:
+            raise Lost("the collector at %s takes nothing more" % self.path)
         return []
 
     def send(self) -> None:
@@ -141,7 +159,8 @@ class Stream:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
-                # What was answered before is still to be read: reading says that it ended.
+                # What was answered before is still to be read. Behind half a line nothing can follow.
+                self.torn = True
                 self.outgoing.clear()
                 return
             self.sent += count
@@ -171,8 +190,12 @@ class Stream:
                 # What was understood before it counts.
                 self.broken = error
                 break
+            length = inflight[0].encoded.length(with_id)
+            if inflight[0].start + length >= self.sent:
+                self.broken = ProtocolError("protocol", "the collector answered an event that was not sent whole")
+                break
             item = inflight.popleft()
-            self.inflight_bytes -= item.encoded.length(with_id)
+            self.inflight_bytes -= length
             out.append((item, answered))
         if len(self.received) > wire.MAX_ANSWER_BYTES:
             self.broken = ProtocolError("protocol", "an answer without end")
@@ -184,7 +207,7 @@ class Stream:
         """Whether nothing came that nobody asked for, and the collector is still there."""
         if self.inflight:
             return True
-        if self.received or self.broken is not None:
+        if self.received or self.broken is not None or self.torn:
             return False
         try:
             self.socket.recv(1, socket.MSG_PEEK)

@@ -1,11 +1,13 @@
 """A token: where it comes from, and that nobody sees it."""
 
+import errno
 import os
 import re
 import stat
 from typing import Optional
 
 from .errors import UsageError
+from .stream import Lost
 
 _FORM = re.compile(r"[\x21-\x7e]{1,4096}")
 
@@ -35,12 +37,12 @@ class Token:
             self._value = self._read()
         return "Bearer " + self._value
 
-    def renew(self) -> bool:
-        """Reads it again; whether it is another one."""
+    def renew(self, used: Optional[str]) -> bool:
+        """Reads it again; whether it is another one than the header that was refused."""
         if not self:
             return False
-        before, self._value = self._value, self._read()
-        return before != self._value
+        self._value = self._read()
+        return used != "Bearer " + self._value
 
     def _read(self) -> str:
         if self.env is not None:
@@ -63,6 +65,8 @@ class Token:
             # A pipe or a device in its place must not make the caller wait.
             opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise Lost("the token file %s cannot be read now: %s" % (path, error.strerror)) from None
             raise UsageError("usage", "the token file %s cannot be read: %s" % (path, error.strerror)) from None
         with open(opened, "rb") as file:
             entry = os.fstat(file.fileno())

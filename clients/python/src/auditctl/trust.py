@@ -1,10 +1,11 @@
 """Whose program listens at a socket, asked of the kernel before anything is sent."""
 
+import errno
 import os
 import socket
 import stat
 import struct
-from typing import Iterable, Optional
+from typing import Iterable, List, Optional
 
 from .errors import ForeignCollector
 
@@ -21,27 +22,45 @@ def peer_uid(stream: socket.socket) -> Optional[int]:
 
 
 def owner_of_the_place(path: str) -> Optional[int]:
-    """The owner of the socket's directory, if nobody else can have put the socket there."""
-    directory = os.path.dirname(os.path.abspath(path))
+    """The owner of the socket's directory, if nobody else can have put there the socket, or anything that leads to it."""
     try:
+        *above, directory = _directories(path)
         entry = os.stat(directory)
         if entry.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return None
-        # What `..` and links lead through counts, not what is written.
-        above = os.path.dirname(os.path.realpath(directory))
-        while True:
-            found = os.stat(above)
-            if found.st_uid not in (0, entry.st_uid):
+        for one in above:
+            found = os.stat(one)
+            # Also a sticky one: whoever may write there may put something there.
+            if found.st_uid not in (0, entry.st_uid) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 return None
-            writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-            # In a directory such as /tmp nobody can move what is another's.
-            if writable and not found.st_mode & stat.S_ISVTX:
-                return None
-            if above == os.path.dirname(above):
-                return entry.st_uid
-            above = os.path.dirname(above)
+        return entry.st_uid
     except OSError:
         return None
+
+
+def _directories(path: str) -> List[str]:
+    """Each directory in which something is looked up on the way to the socket, also for links; its own is the last."""
+    left = os.path.join(os.getcwd(), path).split("/")
+    here, out, links = "/", ["/"], 0
+    while left:
+        part = left.pop(0)
+        if part in ("", "."):
+            continue
+        if part == "..":
+            here = os.path.dirname(here)
+            continue
+        out.append(here)
+        there = os.path.join(here, part)
+        if stat.S_ISLNK(os.lstat(there).st_mode):
+            links += 1
+            if links > 40:
+                raise OSError(errno.ELOOP, "too many links")
+            to = os.readlink(there)
+            here = "/" if to.startswith("/") else here
+            left = to.split("/") + left
+        else:
+            here = there
+    return out
 
 
 def check(stream: socket.socket, path: str, trusted: Iterable[int]) -> None:

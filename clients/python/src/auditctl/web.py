@@ -1,7 +1,10 @@
 """The collector over HTTP and HTTPS: one request at a time on a connection that is kept."""
 
+import contextlib
+import email.utils
 import http.client
 import io
+import ipaddress
 import json
 import select
 import socket
@@ -20,8 +23,6 @@ from .token import Token
 MAX_LINES = 1_000
 MAX_BODY_BYTES = 4 << 20
 MAX_ANSWER_BYTES = 8 << 20
-
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Target(NamedTuple):
@@ -50,7 +51,11 @@ class Target(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         """Whether it cannot leave this machine."""
-        return self.host in _LOOPBACK or self.host.startswith("127.")
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            # A name, such as 127.example.com.
+            return False
 
     def __str__(self) -> str:
         host = "[%s]" % self.host if ":" in self.host else self.host
@@ -129,24 +134,32 @@ class Web:
             self._timed.close()
             self._timed = None
 
+    def abort(self) -> None:
+        """From another thread: a request that is under way ends."""
+        timed = self._timed
+        if timed is not None:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(timed.stream, socket.SHUT_RDWR)
+
     def request(self, method: str, path: str, body: bytes, headers: Dict[str, str], until: float) -> Reply:
         """One request; `Lost` when there is no whole answer. Tries once more with a token that was changed."""
-        reply = self._once(method, path, body, headers, until)
-        if reply.status == 401 and self.token.renew():
-            reply = self._once(method, path, body, headers, until)
+        used = self.token.header()
+        reply = self._once(method, path, body, headers, until, used)
+        # Another thread may have read the new one in the meantime.
+        if reply.status == 401 and self.token.renew(used):
+            reply = self._once(method, path, body, headers, until, self.token.header())
         return reply
 
-    def _once(self, method: str, path: str, body: bytes, headers: Dict[str, str], until: float) -> Reply:
+    def _once(self, method: str, path: str, body: bytes, headers: Dict[str, str], until: float, authorization: Optional[str]) -> Reply:
         sent: Dict[str, str] = {"user-agent": self.client, "accept": "application/json", **headers}
-        authorization = self.token.header()
         if authorization is not None:
             sent["authorization"] = authorization
         kept = self._timed is not None
         try:
             return self._exchange(method, path, body, sent, until)
         except Lost:
-            # A kept connection may have ended before the request. Sending it again is as safe as any other try.
-            if not kept or not self.ids or time.monotonic() >= until:
+            # A kept connection may have ended before the question. An event is sent again by whoever knows that it was sent before.
+            if not kept or method != "GET" or time.monotonic() >= until:
                 raise
         return self._exchange(method, path, body, sent, until)
 
@@ -164,7 +177,7 @@ class Web:
             text = self._body(answer)
             keep = not answer.will_close
             after = answer.getheader("retry-after")
-            return Reply(answer.status, float(after) if after is not None and after.isdigit() else None, text)
+            return Reply(answer.status, _seconds(after), text)
         except ssl.SSLError as error:
             raise self._not_accepted(error) from None
         except (OSError, http.client.IncompleteRead, http.client.RemoteDisconnected) as error:
@@ -190,7 +203,7 @@ class Web:
         return text
 
     def _connected(self, until: float) -> _Timed:
-        if self._timed is not None and self.context is None and _has_ended(self._timed.stream):
+        if self._timed is not None and _has_ended(self._timed.stream):
             self.close()
         if self._timed is None:
             left = max(until - time.monotonic(), 0.001)
@@ -230,6 +243,8 @@ class Web:
             return [self._single(self.request("POST", "/v1/events", lines[0], headers, until))]
         body = b"\n".join(lines) + b"\n"
         reply = self.request("POST", "/v1/events", body, {"content-type": "application/x-ndjson"}, until)
+        if reply.status == 413:
+            raise BodyTooLarge
         value = self._object(reply)
         if isinstance(value, dict) and "results" in value:
             found = wire.results(value, len(items))
@@ -272,12 +287,15 @@ class Web:
                 said = None
         if said is None:
             if 400 <= status < 500 and not again:
-                return wire.Answer(None, False, {401: "unauthorized", 403: "forbidden"}.get(status, "refused"), "HTTP %d" % status)
+                kind = {401: "unauthorized", 403: "forbidden", 413: "too_large"}.get(status, "refused")
+                return wire.Answer(None, False, kind, "HTTP %d" % status)
             if not again:
                 raise ProtocolError("protocol", "the answer is HTTP %d, and not a collector's" % status)
-            said = wire.Answer(None, False, "busy", "HTTP %d" % status)
+            # A proxy's, which may have passed the request on.
+            said = wire.Answer(None, False, "busy", "HTTP %d, and not a collector's answer" % status, uncertain=status >= 500)
         if again and said.kind not in wire.AGAIN:
-            said = said._replace(kind="busy", message="HTTP %d: %s: %s" % (status, said.kind, said.message))
+            said = said._replace(kind="busy", message="HTTP %d: %s: %s" % (status, said.kind, said.message),
+                                 uncertain=status >= 500)
         if said.retry_after is None:
             said = said._replace(retry_after=reply.retry_after)
         return said
@@ -285,6 +303,24 @@ class Web:
 
 class Unsent(Lost):
     """No byte of the request was sent."""
+
+
+class BodyTooLarge(Exception):
+    """Several events are too much for one request: in parts they may fit."""
+
+
+def _seconds(retry_after: Optional[str]) -> Optional[float]:
+    """What `Retry-After` says: seconds, or a date."""
+    if retry_after is None:
+        return None
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:12])
+    try:
+        at = email.utils.parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return max(0.0, at.timestamp() - time.time())
 
 
 def _has_ended(stream: socket.socket) -> bool:

@@ -34,6 +34,8 @@ class Answer(NamedTuple):
     message: str = ""
     #: In seconds.
     retry_after: Optional[float] = None
+    #: Whoever said this may have passed the event on: it may be recorded.
+    uncertain: bool = False
 
     @property
     def again(self) -> bool:
@@ -60,6 +62,14 @@ def document(text: bytes) -> Dict[str, Any]:
 def shown(text: bytes) -> str:
     """The beginning of a text, safe to print."""
     return ascii(text[:80].decode("utf-8", "replace"))
+
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """A text of others without what a terminal would obey."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found.group())[1:-1], text)
 
 
 def answer(line: bytes) -> Answer:
@@ -95,7 +105,7 @@ def refused(error: object) -> Answer:
     if isinstance(after, (int, float)) and not isinstance(after, bool) and 0 <= after < 1e9:
         wait = after / 1000
     message = error.get("message")
-    return Answer(None, False, kind[:64], message[:2000] if isinstance(message, str) else "", wait)
+    return Answer(None, False, plain(kind[:64]), plain(message[:2000]) if isinstance(message, str) else "", wait)
 
 
 def results(value: Dict[str, Any], count: int) -> "List[Optional[Answer]]":
