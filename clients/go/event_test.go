@@ -100,6 +100,10 @@ func TestACallIsRecordedWithHowItEnded(t *testing.T) {
 
 func TestWhoeverEndsACallsContextDoesNotKeepItOutOfTheTrail(t *testing.T) {
 	fake := newFake(t, "")
+	fake.script = func(string, int, int) string {
+		time.Sleep(50 * time.Millisecond)
+		return usual
+	}
 	client := newClient(t, Options{Socket: fake.path})
 	ctx, cancel := context.WithCancel(context.Background())
 	sum, err := Audited(ctx, client, Event{Type: "sum"}, func(ctx context.Context) (int, error) {
