@@ -320,9 +320,12 @@ func (t *httpTransport) send(batch []*pending) {
 	t.outbox.answered(batch, answers)
 }
 
-// fitsHeader: other characters no header can have, and quotes mean something there.
+// fitsHeader: other characters no header can have, or they mean something there.
 func fitsHeader(text string) bool {
-	return !strings.Contains(text, `"`) && strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
+	return strings.IndexFunc(text, func(r rune) bool {
+		plain := (r >= 'a' && r <= 'z') || (r >= 'A' && r <= 'Z') || (r >= '0' && r <= '9')
+		return !plain && !strings.ContainsRune("_.~:/+=@-", r)
+	}) < 0
 }
 
 func (t *httpTransport) notCollectors(got *httpAnswer) answer {

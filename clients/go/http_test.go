@@ -249,7 +249,7 @@ func TestAHandshakeThatFailsForAnotherReasonThanTheCertificateIsTriedAgain(t *te
 			conn.Close()
 		}
 	}()
-	client := newClient(t, Options{URL: "https://" + listener.Addr().String(), Timeout: 300 * time.Millisecond})
+	client := newClient(t, Options{URL: "https://" + listener.Addr().String(), Timeout: 2 * time.Second})
 	if _, err := client.Record(context.Background(), Event{Type: "x"}); !errors.Is(err, ErrUnreachable) || connections.Load() < 3 {
 		t.Fatal(err, connections.Load())
 	}

@@ -263,8 +263,8 @@ export class HttpTransport<P extends Parcel> implements Transport<P> {
     const only = parcels.length === 1 ? parcels[0] : undefined;
     if (only !== undefined) {
       headers["content-type"] = "application/json";
-      // Other characters no header can have, and quotes mean something there; the id is in the body as well.
-      if (this.knowsIds && /^[\x21\x23-\x7e]+$/.test(only.encoded.id)) headers["idempotency-key"] = only.encoded.id;
+      // Other characters no header can have, or they mean something there; the id is in the body as well.
+      if (this.knowsIds && /^[\w.~:/+=@-]+$/.test(only.encoded.id)) headers["idempotency-key"] = only.encoded.id;
     }
     const signal = this.#closed.signal;
     try {

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { encode, makeId } from "../src/event.js";
 import { AuditClient, type AuditEvent, REDACTED } from "../src/index.js";
 import { Redactor } from "../src/redact.js";
+import { client, collector } from "./collector.js";
 
 function body(event: AuditEvent, redact: string[] = []): Record<string, unknown> {
   return JSON.parse(encode(event, new Redactor(redact), () => "made", {}).body);
@@ -106,4 +107,33 @@ test("options that make no sense are refused at once", () => {
     { socket: "a", maxInFlight: 20_000 },
   ];
   for (const options of bad) assert.throws(() => new AuditClient(options), { kind: "usage" }, JSON.stringify(options));
+});
+
+test("what is told of a call that left no trail is redacted", async (t) => {
+  const fake = await collector(t);
+  fake.script = () => '{"error":{"kind":"invalid","message":"no"}}\n';
+  const audit = client(t, { socket: fake.path, redact: ["password", "target"] });
+  const told: AuditEvent[] = [];
+  const call = audit.audited(
+    {
+      event_type: "login",
+      actor: (user: string, _password: string) => user,
+      target: "secret",
+      details: (_user: string, password: string) => ({ password, fine: 1 }),
+      onAuditError: (_error, event) => told.push(event),
+    },
+    async (_user: string, _password: string): Promise<void> => {
+      throw new RangeError("no");
+    },
+  );
+  await assert.rejects(call("alice", "secret"), RangeError);
+  assert.deepEqual(told, [
+    {
+      event_type: "login",
+      actor: "alice",
+      target: REDACTED,
+      outcome: "failure",
+      details: { password: REDACTED, fine: 1, error: { name: "RangeError", message: "no" } },
+    },
+  ]);
 });

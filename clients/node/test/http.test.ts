@@ -265,7 +265,7 @@ test("a handshake that fails for another reason than the certificate is tried ag
   });
   await new Promise<void>((resolve) => made.listen(0, "127.0.0.1", resolve));
   t.after(() => made.close());
-  const audit = client(t, { url: `https://127.0.0.1:${(made.address() as AddressInfo).port}`, timeout: 300 });
+  const audit = client(t, { url: `https://127.0.0.1:${(made.address() as AddressInfo).port}`, timeout: 2_000 });
   await assert.rejects(audit.record({ event_type: "x" }), { kind: "unreachable", maybeRecorded: false });
   assert.ok(connections > 2, `${connections}`);
 });
@@ -289,7 +289,7 @@ test("trouble with TLS once the event is on its way is no word about the event",
   await new Promise<void>((resolve) => strict.listen(0, "localhost", resolve));
   t.after(() => strict.close());
   const url = `https://localhost:${(strict.address() as AddressInfo).port}`;
-  await assert.rejects(client(t, { url, caFile: cert, timeout: 300 }).record({ event_type: "x" }), { kind: "unconfirmed" });
+  await assert.rejects(client(t, { url, caFile: cert, timeout: 1_500 }).record({ event_type: "x" }), { kind: "unconfirmed" });
   // A certificate that nobody vouches for is final, and nothing was sent.
   await assert.rejects(client(t, { url }).record({ event_type: "x" }), { kind: "tls", maybeRecorded: false });
   assert.deepEqual(log, []);
