@@ -16,7 +16,7 @@ import traceback
 from pathlib import Path
 from typing import List
 
-from suite import recording, spooling, troubles  # noqa: F401  (they fill the table)
+from suite import recording, spooling, troubles, uncertain  # noqa: F401  (they fill the table)
 from suite.collector import Failed, Skipped
 from suite.scene import SCENARIOS, Scene
 
@@ -27,9 +27,10 @@ def main() -> int:
     parser.add_argument("--driver", required=True, help="the command that starts the client's driver")
     parser.add_argument("--only", default="", help="these scenarios, with commas between")
     parser.add_argument("--list", action="store_true", help="name the scenarios")
-    parser.add_argument("--rounds", type=int, default=12, help="kills and cuts of a scenario (12)")
+    parser.add_argument("--rounds", type=int, default=8, help="kills and cuts of a scenario (8)")
     parser.add_argument("--seed", type=int, default=0, help="of what is random; 0: another one each time")
     parser.add_argument("--strict", action="store_true", help="a scenario skipped for want of anything but a driver's feature fails")
+    parser.add_argument("--features", default="", help="what the driver must have, with commas between; another list fails")
     parser.add_argument("--keep", action="store_true", help="keep the directories of scenarios that failed")
     options = parser.parse_args()
     if options.list:
@@ -51,12 +52,14 @@ def main() -> int:
     for name in names:
         # Short: a socket's path has a hundred bytes.
         home = Path(tempfile.mkdtemp(prefix="ac-"))
-        scene = Scene(auditctl, options.driver, home, seed, options.rounds, notes)
+        wanted = options.features.split(",") if options.features else None
+        scene = Scene(auditctl, options.driver, home, seed, options.rounds, notes, wanted)
         begun = time.monotonic()
         verdict = "ok"
         try:
             with scene.stack:
                 SCENARIOS[name](scene)
+                scene.close()
         except Skipped as why:
             verdict = "skipped: %s" % why
             skipped.append(name)

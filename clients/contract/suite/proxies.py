@@ -87,6 +87,13 @@ class Server:
         self.listener.close()
 
 
+class Trap(Server):
+    """Counts who comes, and says nothing."""
+
+    def serve(self, stream: socket.socket, nth: int) -> None:
+        stream.recv(1)
+
+
 class Cutting(Server):
     """Passes bytes on, and cuts each connection after a random number of them, so often."""
 

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
-from .collector import Collector, Skipped, features
+from .collector import Collector, Failed, Skipped, features
 from .driver import Driver
-from .proxies import Server, TlsFront
+from .proxies import Server, TlsFront, Trap
 
 
 class Certificates:
@@ -41,12 +41,16 @@ class Certificates:
 class Scene:
     """One scenario's run."""
 
-    def __init__(self, auditctl: str, driver: str, home: Path, seed: int, rounds: int, notes: List[str]) -> None:
+    def __init__(self, auditctl: str, driver: str, home: Path, seed: int, rounds: int, notes: List[str],
+                 wanted: Optional[List[str]] = None) -> None:
         self.auditctl, self.command, self.home = auditctl, driver, home
         self.random, self.rounds, self.notes = random.Random(seed), rounds, notes
         self.stack = ExitStack()
         self.environment: Dict[str, str] = {}
+        self.wanted = wanted
         self._features: Optional[List[str]] = None
+        #: What the environment names as a proxy: no client may ever speak to it.
+        self.trap = self.serve(Trap(None))
         self._made = 0
 
     def folder(self, name: str) -> Path:
@@ -73,17 +77,26 @@ class Scene:
     def driver(self, needs: str = "", **options: Any) -> Driver:
         """A driver with an open client; `needs` is the feature that the scenario is about."""
         env = {key: value for key, value in os.environ.items() if not key.upper().endswith("_PROXY")}
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            env[name] = env[name.upper()] = "http://127.0.0.1:%d" % self.trap.port
         env.update(self.environment)
         driver = Driver(self.command, self.home, env)
         self.stack.callback(driver.kill)
         if self._features is None or needs:
             self._features = driver.ok("describe")["features"]
+        if self.wanted is not None and sorted(self.wanted) != sorted(self._features):
+            raise Failed("the driver has %s, and must have %s" % (self._features, self.wanted))
         if needs and needs not in self._features:
             raise Skipped("the driver has no " + needs)
         if options:
             options.setdefault("timeout_ms", 60_000)
             driver.ok("open", **{key: str(value) if isinstance(value, Path) else value for key, value in options.items()})
         return driver
+
+    def close(self) -> None:
+        """What holds for each scenario."""
+        if self.trap.connections:
+            raise Failed("the client used the proxy that the environment names")
 
     def serve(self, server: Server) -> Any:
         self.stack.callback(server.close)

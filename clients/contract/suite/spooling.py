@@ -1,9 +1,11 @@
 """The spool: events that wait on the client's disk."""
 
+import json
 import time
 
 from .checking import Events, Told, all_recorded, check, kind, told
 from .collector import Failed
+from .proxies import HELLO, Lines
 from .scene import Scene, scenario
 
 
@@ -112,3 +114,66 @@ def spool_kill(scene: Scene) -> None:
         seen.append((event, {"ok": {"seq": records[event["target"]]["seq"], "id": event["id"]}}))
     seen += told(begun, [{"error": {"kind": "unconfirmed"}}] * len(begun))
     check(collector, seen)
+
+
+@scenario
+def spool_torn(scene: Scene) -> None:
+    """A line that was cut at any byte is cut off; what came before it is all sent."""
+    collector = scene.collector(needs_ids=True)
+    events = Events("spool_torn")
+    seen: Told = []
+    for round_ in range(4):
+        folder = scene.home / ("spool%d" % round_)
+        options = {"socket": collector.socket, "spool": folder, "timeout_ms": 20_000}
+        driver = scene.driver("spool", **options)
+        kept = events.many(5)
+        for event in kept:
+            event["id"] = driver.ok("spool", event=event)["id"]
+        driver.kill()
+        (path,) = [one for one in folder.iterdir() if kept[-1]["target"].encode() in one.read_bytes()]
+        line = path.read_bytes().split(b"\n")[-2].replace(kept[-1]["id"].encode(), b"torn-line")
+        with open(path, "ab") as file:
+            file.write(line[:scene.random.randrange(1, len(line))] if round_ else line)
+        driver = scene.driver("spool", **options)
+        more = events.one()
+        more["id"] = driver.ok("spool", event=more)["id"]
+        left = driver.ok("drain", timeout_ms=20_000)
+        if left != {"events": 0, "refused": 0}:
+            raise Failed("a torn line: %s" % left)
+        driver.end()
+        seen += [(event, {"ok": {"id": event["id"]}}) for event in [*kept, more]]
+    collector.stop()
+    seqs = {record.get("id"): record["seq"] for record in collector.records()}
+    for event, result in seen:
+        if event["id"] not in seqs:
+            raise Failed("%s was spooled and is not in the log" % event["target"])
+        result["ok"]["seq"] = seqs[event["id"]]
+    check(collector, seen)
+
+
+@scenario
+def spool_two(scene: Scene) -> None:
+    """Two processes drain one spool at the same time: one of them does it, and nothing is sent twice."""
+    def script(nth: int, count: int, line: bytes) -> bytes:
+        time.sleep(0.002)
+        return b'{"ok":{"seq":%d}}\n' % count
+
+    server = scene.serve(Lines(scene.folder("proxy") / "two.sock", script, HELLO))
+    options = {"socket": server.path, "spool": scene.home / "spool", "timeout_ms": 20_000}
+    drivers = [scene.driver("spool", **options) for _ in range(2)]
+    events = Events("spool_two")
+    for n, event in enumerate(events.many(200)):
+        drivers[n % 2].ok("spool", event=event)
+    numbers = [driver.send("drain", timeout_ms=20_000) for driver in drivers]
+    results = [driver.result(n) for driver, n in zip(drivers, numbers)]
+    # Whoever came second did nothing, or waited.
+    if not any("ok" in result for result in results):
+        raise Failed("neither drained: %s" % results)
+    left = drivers[0].ok("drain", timeout_ms=20_000)
+    if left != {"events": 0, "refused": 0}:
+        raise Failed("after a drain of its own: %s" % left)
+    sent = [json.loads(line)["target"] for line in server.seen]
+    if sorted(sent) != sorted(set(sent)) or len(sent) != 200:
+        raise Failed("200 events were sent %d times" % len(sent))
+    for driver in drivers:
+        driver.end()

@@ -4,9 +4,10 @@ import json
 import os
 import threading
 import time
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from .checking import Events, all_recorded, check, kind, told
+from .checking import Events, Told, all_recorded, check, kind, told
 from .collector import Collector, Failed, Skipped
 from .proxies import HELLO, Cutting, Http, Lines, Old, RawHttp, Script, Server, TlsFront
 from .scene import Certificates, Scene, scenario
@@ -15,17 +16,35 @@ from .scene import Certificates, Scene, scenario
 def kill_rounds(scene: Scene, collector: Collector, name: str, **options: Any) -> None:
     driver = scene.driver(**options)
     events = Events(name)
-    seen = []
-    for _ in range(scene.rounds):
-        batch = events.many(scene.random.choice([1, 20, 300]))
+    # How long a batch takes here, so that kills fall within one.
+    batch = events.many(1_000)
+    seen = told(batch, driver.batch(batch))
+    begun = time.monotonic()
+    batch = events.many(1_000)
+    seen += told(batch, driver.batch(batch))
+    took = time.monotonic() - begun
+    within = rounds = 0
+    while rounds < scene.rounds or (within < 2 and rounds < 6 * scene.rounds):
+        rounds += 1
+        batch = events.many(scene.random.choice([1, 1_000, 1_000]))
         n = driver.send("batch", events=batch)
-        time.sleep(scene.random.random() * 0.03)
+        time.sleep(scene.random.random() * took)
         collector.kill()
         collector.start()
-        seen += told(batch, driver.results(driver.result(n), len(batch)))
+        results = told(batch, driver.results(driver.result(n), len(batch)))
+        all_recorded(results)
+        within += cut_by_a_kill(results)
+        seen += results
     driver.end()
-    all_recorded(seen)
+    if within < 2:
+        raise Failed("of %d kills %d fell within a batch: it shows nothing" % (rounds, within))
     check(collector, seen)
+
+
+def cut_by_a_kill(batch: Told) -> bool:
+    """Whether a part of it was recorded before the kill: it was there when it came again, or the log was opened in between."""
+    seqs = [result["ok"]["seq"] for _, result in batch]
+    return max(seqs) - min(seqs) >= len(seqs) or any(result["ok"].get("duplicate") for _, result in batch)
 
 
 @scenario
@@ -78,17 +97,19 @@ def away(scene: Scene) -> None:
     collector = scene.collector(start=False)
     driver = scene.driver(socket=collector.socket)
     events = Events("away")
+    seen: Told = []
     for pause in (1.0, 0.3):
         event = events.one()
         n = driver.send("record", event=event)
         time.sleep(pause)
         collector.start()
-        seen = told([event], [driver.result(n)])
+        seen += told([event], [driver.result(n)])
         batch = events.many(50)
         seen += told(batch, driver.batch(batch))
         all_recorded(seen)
         collector.stop()
     driver.end()
+    check(collector, seen)
 
 
 @scenario
@@ -107,7 +128,15 @@ def away_for_good(scene: Scene) -> None:
         results = driver.batch(events.many(3))
         if [kind(result) for result in results] != ["unreachable"] * 3:
             raise Failed("nobody is there: %s" % results)
+        for bad in ("", "x" * 129, "a\nb", "\u0085", "a\u2028b", "a\u2029b"):
+            result = driver.call("record", event=events.one(id=bad))
+            if kind(result) != "invalid":
+                raise Failed("the client has to refuse the id %r itself: %s" % (bad, result))
         driver.end()
+    # An address that is not this machine's: whoever uses proxies uses one for it.
+    driver = scene.driver(url="http://192.0.2.1:9750", timeout_ms=500)
+    driver.call("record", event=events.one())
+    driver.end()
 
 
 @scenario
@@ -270,6 +299,23 @@ def hostile_answers(scene: Scene) -> None:
             raise Failed("HTTP, %s: %s" % (name, json.dumps(result)[:500]))
         driver.end()
         web.close()
+    # What a collector says is printed somewhere: no escape sequences.
+    text = json.dumps({"error": {"kind": "invalid", "message": "a\u001b[31mb\r\nc\u009bd\u202ee"}}).encode()
+    path = scene.folder("proxy") / "controls.sock"
+    scene.serve(Lines(path, always(text + b"\n"), HELLO))
+    driver = scene.driver(socket=path, timeout_ms=1_500)
+    result = driver.call("record", event=Events("hostile").one())
+    if kind(result) != "invalid" or any(ord(char) < 32 or 127 <= ord(char) < 160 for char in result["error"]["message"]):
+        raise Failed("control characters: %s" % result)
+    driver.end()
+    # An answer that came with hello's is no event's.
+    path = scene.folder("proxy") / "early.sock"
+    scene.serve(Lines(path, lambda nth, count, line: None, HELLO + b'\n{"ok":{"seq":1}}'))
+    driver = scene.driver(socket=path, timeout_ms=1_500)
+    result = driver.call("record", event=Events("hostile").one())
+    if "ok" in result:
+        raise Failed("an answer that came before its event was taken: %s" % result)
+    driver.end()
     # An answer that nobody asked for is not the next event's.
     path = scene.folder("proxy") / "twice.sock"
     scene.serve(Lines(path, lambda nth, count, line: b'{"ok":{"seq":1}}\n{"ok":{"seq":2}}\n' if nth == 1 else None, HELLO))
@@ -317,7 +363,7 @@ def token(scene: Scene) -> None:
     driver = scene.driver(url=url, token_env="CONTRACT_TOKEN")
     event = events.one()
     seen = told([event], [driver.call("record", event=event)])
-    texts = driver.ok("texts")["texts"]
+    texts = [*driver.ok("texts")["texts"], *arguments(driver.process.pid)]
     revoked = collector.run("token", "revoke", "driver")
     if revoked.returncode != 0:
         raise Failed(revoked.stderr)
@@ -337,19 +383,20 @@ def token(scene: Scene) -> None:
     # From a file, which is read again when it was changed.
     del scene.environment["CONTRACT_TOKEN"]
     second = collector.token("second", "write")
+    third = collector.token("third", "write")
+    # The collector looks at its tokens once a second.
     time.sleep(1.5)
     driver = scene.driver(url=url, token_file=second)
     event = events.one()
     seen += told([event], [driver.call("record", event=event)])
     collector.run("token", "revoke", "second")
-    third = collector.token("third", "write")
     second.write_text(third.read_text())
     until = time.monotonic() + 3
     while time.monotonic() < until:
         event = events.one()
         seen += told([event], [driver.call("record", event=event)])
         time.sleep(0.3)
-    texts += driver.ok("texts")["texts"]
+    texts += [*driver.ok("texts")["texts"], *arguments(driver.process.pid)]
     # One that others can read, and one on a way that is not private.
     second.chmod(0o644)
     result = driver.call("open", url=url, token_file=str(second))
@@ -367,6 +414,19 @@ def token(scene: Scene) -> None:
     if any(secret[:20] in said for secret in secrets):
         raise Failed("a token is in what the client says")
     check(collector, seen)
+
+
+def arguments(pid: int) -> List[str]:
+    """What anybody on the machine can read of a program and of what it started."""
+    out = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((entry / "stat").read_text(errors="replace").rsplit(")", 1)[1].split()[1])
+            if pid in (int(entry.name), parent):
+                out.append((entry / "cmdline").read_text(errors="replace"))
+        except (OSError, ValueError, IndexError):
+            continue
+    return out
 
 
 class Foreigner(Server):
