@@ -265,8 +265,9 @@ test("a handshake that fails for another reason than the certificate is tried ag
   });
   await new Promise<void>((resolve) => made.listen(0, "127.0.0.1", resolve));
   t.after(() => made.close());
-  const audit = client(t, { url: `https://127.0.0.1:${(made.address() as AddressInfo).port}`, timeout: 2_000 });
-  await assert.rejects(audit.record({ event_type: "x" }), { kind: "unreachable", maybeRecorded: false });
+  const audit = client(t, { url: `https://127.0.0.1:${(made.address() as AddressInfo).port}`, timeout: 1_000 });
+  // At its end one may be under way.
+  await assert.rejects(audit.record({ event_type: "x" }), ({ kind }: AuditError) => kind === "unreachable" || kind === "unconfirmed");
   assert.ok(connections > 2, `${connections}`);
 });
 
