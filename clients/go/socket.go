@@ -245,24 +245,43 @@ func (t *socketTransport) send(batch []*pending) {
 		out = p.event.appendTo(out, ids)
 	}
 	_ = conn.SetWriteDeadline(time.Now().Add(t.options.answerTimeout))
-	if _, err := conn.Write(out); err != nil {
-		t.tear(conn)
+	wrote, err := conn.Write(out)
+	if err == nil {
+		return
 	}
+	unsent := t.tear(conn, len(batch)-bytes.Count(out[:wrote], []byte{'\n'}))
+	answers := repeat(answer{kind: "unreachable", message: "the connection ended: " + err.Error()}, len(unsent))
+	if len(answers) > 0 {
+		// All of it but its end may have gone.
+		answers[0].unsure = true
+	}
+	t.outbox.answered(unsent, answers)
 }
 
 // tear ends what can be sent. What was sent whole is answered, perhaps with why the collector hung up:
-// the reader hears that for a moment, and the end.
-func (t *socketTransport) tear(conn net.Conn) {
+// the reader hears that for a moment, and the end. It gives the last ones, which were not: no answer is
+// theirs.
+func (t *socketTransport) tear(conn net.Conn, last int) []*pending {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.conn != conn {
-		return
+		return nil
 	}
 	t.broken = true
 	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+	if last > len(t.inFlight) {
+		last = len(t.inFlight)
+	}
+	whole := len(t.inFlight) - last
+	unsent := append([]*pending(nil), t.inFlight[whole:]...)
+	t.inFlight = t.inFlight[:whole]
+	for _, p := range unsent {
+		t.bytes -= p.size
+	}
+	return unsent
 }
 
 // read takes answers until the connection ends.
