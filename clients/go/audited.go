@@ -35,17 +35,25 @@ func (e *AuditFailed) Is(target error) bool {
 // details.error says why. It returns once that is durable. If the event cannot be recorded the error is
 // an *AuditFailed, and the call's result is returned all the same.
 //
+// The record does not depend on ctx: that the caller went away during the call is no reason to leave
+// no trail of it. The wait for it ends after Options.Timeout.
+//
 // A panic is recorded as a failure, and goes on.
 func Audited[T any](ctx context.Context, client *Client, event Event, call func(context.Context) (T, error)) (result T, err error) {
+	// Whoever makes the call, and can end its context, must not keep it out of the trail so. The client's
+	// own Timeout bounds the wait.
+	record := func() error {
+		_, err := client.Record(context.Background(), event)
+		return err
+	}
 	ended := false
 	defer func() {
 		if ended {
 			return
 		}
-		// It goes on by itself; recording it must not depend on a context that may be over.
 		event.Outcome = "failure"
 		event.Details = withError(event.Details, "the call panicked")
-		_, _ = client.Record(context.Background(), event)
+		_ = record() // The panic goes on by itself.
 	}()
 	result, err = call(ctx)
 	ended = true
@@ -54,7 +62,7 @@ func Audited[T any](ctx context.Context, client *Client, event Event, call func(
 		event.Outcome = "failure"
 		event.Details = withError(event.Details, err.Error())
 	}
-	if _, failed := client.Record(ctx, event); failed != nil {
+	if failed := record(); failed != nil {
 		return result, &AuditFailed{Call: err, Audit: failed}
 	}
 	return result, err

@@ -42,7 +42,7 @@ func BenchmarkRawSocket(b *testing.B) {
 	var text []byte
 	for at := 0; at < benchEvents; at++ {
 		event := benchEvent(at)
-		encoded, err := encode(&event, client.redact, client.ids, "", event.Timestamp)
+		encoded, err := encode(&event, client.redact, "", event.Timestamp)
 		if err != nil {
 			b.Fatal(err)
 		}

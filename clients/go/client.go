@@ -48,6 +48,8 @@ type Options struct {
 	WindowBytes int
 	// MaxPending is how many events may wait in all; more wait for their callers. 65,536.
 	MaxPending int
+	// MaxPendingBytes of them. 64 MiB.
+	MaxPendingBytes int
 	// Spool is the directory in which Client.Spool keeps events while the collector is away. It is
 	// made with mode 0700 if it is not there; processes may share it.
 	Spool string
@@ -90,7 +92,7 @@ func (o *Options) complete() error {
 		or, most int
 	}{
 		{"Window", &o.Window, 1024, 16384}, {"WindowBytes", &o.WindowBytes, 4 << 20, 64 << 20},
-		{"MaxPending", &o.MaxPending, 1 << 16, 1 << 24},
+		{"MaxPending", &o.MaxPending, 1 << 16, 1 << 24}, {"MaxPendingBytes", &o.MaxPendingBytes, 64 << 20, 1 << 30},
 	} {
 		if *one.value < 0 || *one.value > one.most {
 			return failure("usage", "%s must be from 1 to %d", one.name, one.most)
@@ -107,7 +109,6 @@ func (o *Options) complete() error {
 type Client struct {
 	options Options
 	redact  *redactor
-	ids     *idMaker
 	outbox  *outbox
 	http    *httpCaller
 	spool   *spool
@@ -123,12 +124,9 @@ func New(options Options) (*Client, error) {
 	if err := options.complete(); err != nil {
 		return nil, err
 	}
-	client := &Client{options: options, outbox: newOutbox(options.MaxPending, options.MaxBackoff)}
+	client := &Client{options: options, outbox: newOutbox(options.MaxPending, options.MaxPendingBytes, options.MaxBackoff)}
 	var err error
 	if client.redact, err = newRedactor(options.Redact); err != nil {
-		return nil, err
-	}
-	if client.ids, err = newIDMaker(); err != nil {
 		return nil, err
 	}
 	if options.Spool != "" {
@@ -192,7 +190,7 @@ func (c *Client) String() string { return "auditctl.Client(" + c.outbox.transpor
 func (c *Client) GoString() string { return c.String() }
 
 func (c *Client) encode(event *Event, now time.Time) (*encoded, error) {
-	return encode(event, c.redact, c.ids, c.options.Source, now)
+	return encode(event, c.redact, c.options.Source, now)
 }
 
 // deadline is when a call's time is over.
@@ -229,7 +227,7 @@ func (w *Waiting) Wait(ctx context.Context) (Receipt, error) {
 }
 
 // Submit hands an event over, and does not wait for the collector: so many can be under way at once.
-// It waits only while more events wait than Options.MaxPending.
+// It waits only while more events wait than Options.MaxPending and MaxPendingBytes.
 func (c *Client) Submit(ctx context.Context, event Event) (*Waiting, error) {
 	encoded, err := c.encode(&event, time.Time{})
 	if err != nil {

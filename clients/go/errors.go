@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 )
 
 // Error says why an event was not recorded, or a query not answered.
@@ -117,7 +116,7 @@ func verdictOf(kind string, saysWhen bool) verdict {
 // printable: what a collector says may end in somebody's terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+		if breaksLine(r) {
 			return ' '
 		}
 		return r

@@ -5,10 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -71,39 +68,36 @@ func quote(text string) []byte {
 	return bytes.TrimSuffix(out.Bytes(), []byte{'\n'})
 }
 
-// idMaker makes ids that no other process makes: random for each client, counted within it.
-type idMaker struct {
-	prefix string
-	next   atomic.Uint64
-}
-
-func newIDMaker() (*idMaker, error) {
+// makeID makes an id that nobody else makes. Each is the kernel's own random numbers: of a process
+// that is restored twice from one snapshot a counter, or numbers drawn in advance, would come twice.
+func makeID() (string, error) {
 	var random [16]byte
 	if _, err := rand.Read(random[:]); err != nil {
-		return nil, fmt.Errorf("auditctl: no random numbers: %w", err)
+		return "", failure("usage", "there are no random numbers to make an ID of: %v", err)
 	}
-	return &idMaker{prefix: base64.RawURLEncoding.EncodeToString(random[:]) + "."}, nil
+	return base64.RawURLEncoding.EncodeToString(random[:]), nil
 }
 
-func (m *idMaker) make() string {
-	return m.prefix + strconv.FormatUint(m.next.Add(1)-1, 36)
-}
+func breaksLine(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }
 
 func checkID(id string) error {
 	if len(id) > maxIDBytes {
 		return failure("invalid", "ID has %d bytes, more than %d", len(id), maxIDBytes)
 	}
-	if !utf8.ValidString(id) || strings.IndexFunc(id, unicode.IsControl) >= 0 {
-		return failure("invalid", "ID must be UTF-8 without control characters")
+	if !utf8.ValidString(id) || strings.IndexFunc(id, breaksLine) >= 0 {
+		return failure("invalid", "ID must be UTF-8 without control characters and line separators")
 	}
 	return nil
 }
 
 // encode copies, redacts and encodes: what the caller changes afterwards changes nothing.
-func encode(event *Event, redact *redactor, ids *idMaker, source string, now time.Time) (*encoded, error) {
+func encode(event *Event, redact *redactor, source string, now time.Time) (*encoded, error) {
 	result := &encoded{id: event.ID}
 	if result.id == "" {
-		result.id = ids.make()
+		var err error
+		if result.id, err = makeID(); err != nil {
+			return nil, err
+		}
 	} else if err := checkID(result.id); err != nil {
 		return nil, err
 	}

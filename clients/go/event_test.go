@@ -16,11 +16,7 @@ func encodedBody(t *testing.T, event Event, redact ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids, err := newIDMaker()
-	if err != nil {
-		t.Fatal(err)
-	}
-	encoded, err := encode(&event, patterns, ids, "", time.Time{})
+	encoded, err := encode(&event, patterns, "", time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,6 +32,13 @@ func TestNamesHideKeysAtAnyDepthAndPathsOnePlace(t *testing.T) {
 	if got != want {
 		t.Fatalf("got  %s\nwant %s", got, want)
 	}
+	// A name that fits details hides all that is in it.
+	for _, name := range []string{"details", "Details", "det*", "DETAILS.*"} {
+		got := encodedBody(t, Event{Type: "x", Actor: "kept", Details: json.RawMessage(`{"a":{"b":1}}`)}, name)
+		if got != `{"event_type":"x","actor":"kept","details":{"a":{"b":"[redacted]"}}}` {
+			t.Fatal(name, got)
+		}
+	}
 	for _, bad := range []string{"", "a..b", "event_type", "card.no"} {
 		if _, err := newRedactor([]string{bad}); !errors.Is(err, ErrUsage) {
 			t.Fatalf("%q: %v", bad, err)
@@ -49,16 +52,18 @@ func TestWhatTheCollectorWouldRefuseForItsBytesIsMadeGood(t *testing.T) {
 		t.Fatal(body)
 	}
 	patterns, _ := newRedactor(nil)
-	ids, _ := newIDMaker()
-	for kind, event := range map[string]Event{
-		"usage":     {Type: "x", Details: []int{1}},
-		"invalid":   {Type: "x", ID: "a\n"},
-		"too_large": {Type: "x", Details: map[string]string{"text": strings.Repeat("x", 1<<20)}},
+	for _, one := range []struct {
+		kind  string
+		event Event
+	}{
+		{"usage", Event{Type: "x", Details: []int{1}}},
+		{"invalid", Event{Type: "x", ID: "a\n"}}, {"invalid", Event{Type: "x", ID: "a\u2028"}}, {"invalid", Event{Type: "x", ID: "a\u2029"}},
+		{"too_large", Event{Type: "x", Details: map[string]string{"text": strings.Repeat("x", 1<<20)}}},
 	} {
-		event := event
-		_, err := encode(&event, patterns, ids, "", time.Time{})
-		if !errors.Is(err, &Error{Kind: kind}) {
-			t.Fatalf("%s: %v", kind, err)
+		event := one.event
+		_, err := encode(&event, patterns, "", time.Time{})
+		if !errors.Is(err, &Error{Kind: one.kind}) {
+			t.Fatalf("%s: %v", one.kind, err)
 		}
 	}
 }
@@ -90,6 +95,39 @@ func TestACallIsRecordedWithHowItEnded(t *testing.T) {
 	var failed *AuditFailed
 	if !errors.As(err, &failed) || !errors.Is(err, broken) || !errors.Is(err, ErrInvalid) {
 		t.Fatal(err)
+	}
+}
+
+func TestWhoeverEndsACallsContextDoesNotKeepItOutOfTheTrail(t *testing.T) {
+	fake := newFake(t, "")
+	fake.script = func(string, int, int) string {
+		time.Sleep(50 * time.Millisecond)
+		return usual
+	}
+	client := newClient(t, Options{Socket: fake.path})
+	ctx, cancel := context.WithCancel(context.Background())
+	sum, err := Audited(ctx, client, Event{Type: "sum"}, func(ctx context.Context) (int, error) {
+		cancel()
+		<-ctx.Done()
+		return 3, nil
+	})
+	if sum != 3 || err != nil {
+		t.Fatal(sum, err)
+	}
+	if len(fake.log) != 1 {
+		t.Fatal(fake.log)
+	}
+}
+
+func TestNoTwoIDsHaveAnythingInCommon(t *testing.T) {
+	seen := map[string]bool{}
+	for range make([]bool, 1000) {
+		id, err := makeID()
+		// 16 bytes, of which no part is counted: each ID begins in its own way, and ends so.
+		if err != nil || len(id) != 22 || seen[id[:8]] || seen[id[14:]] {
+			t.Fatal(id, err)
+		}
+		seen[id[:8]], seen[id[14:]] = true, true
 	}
 }
 

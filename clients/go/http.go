@@ -157,10 +157,10 @@ func (c *httpCaller) once(ctx context.Context, method, path string, header map[s
 	defer cancel()
 	failed := func(err error) *Error {
 		kind := "unreachable"
-		if sent.Load() {
+		switch {
+		case sent.Load():
 			kind = "lost"
-		}
-		if isTLS(err) {
+		case isTLS(err):
 			kind = "tls"
 		}
 		var inner *url.Error
@@ -200,15 +200,13 @@ func (c *httpCaller) once(ctx context.Context, method, path string, header map[s
 
 func (c *httpCaller) where() string { return c.base.Scheme + "://" + c.base.Host }
 
-// isTLS: the server's certificate or name, or that it speaks no TLS.
+// isTLS: the server's certificate or name. Any other trouble with TLS may pass.
 func isTLS(err error) bool {
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	var roots x509.SystemRootsError
-	var record tls.RecordHeaderError
-	return errors.As(err, &unknown) || errors.As(err, &name) || errors.As(err, &invalid) ||
-		errors.As(err, &roots) || errors.As(err, &record)
+	return errors.As(err, &unknown) || errors.As(err, &name) || errors.As(err, &invalid) || errors.As(err, &roots)
 }
 
 // refusal says what an answer that is no 2xx says, whoever said it: the collector or a proxy before it.
@@ -219,13 +217,32 @@ func (a *httpAnswer) refusal() answer {
 	result := answer{kind: "protocol", message: fmt.Sprintf("HTTP status %d, and not a collector's answer", a.status)}
 	if json.Unmarshal(a.body, &wire) == nil && wire.Error != nil && wire.Error.Kind != "" {
 		result = wire.Error.asAnswer()
+	} else if a.status == http.StatusRequestEntityTooLarge {
+		result.kind = "too_large"
 	} else if a.status == 408 || a.status == 429 || a.status >= 500 {
 		result.kind, result.unsure = "unreachable", a.status >= 500
 	}
-	if seconds, err := strconv.ParseFloat(a.header.Get("Retry-After"), 64); err == nil && !result.hasRetry && seconds > 0 && seconds < 1e9 {
-		result.hasRetry, result.retryAfter = true, time.Duration(seconds*float64(time.Second))
+	if !result.hasRetry {
+		result.retryAfter, result.hasRetry = retryAfter(a.header, time.Now())
 	}
 	return result
+}
+
+// retryAfter reads Retry-After: seconds, or a date, which is one of the clock that the answer's Date is of.
+func retryAfter(header http.Header, now time.Time) (time.Duration, bool) {
+	text := strings.TrimSpace(header.Get("Retry-After"))
+	if seconds, err := strconv.ParseFloat(text, 64); err == nil {
+		return time.Duration(seconds * float64(time.Second)), seconds > 0 && seconds < 1e9
+	}
+	date, err := http.ParseTime(text)
+	if err != nil {
+		return 0, false
+	}
+	if said, err := http.ParseTime(header.Get("Date")); err == nil {
+		now = said
+	}
+	wait := date.Sub(now)
+	return wait, wait > 0
 }
 
 // httpTransport sends events in batches, one request at a time: so their order stays, and what comes
@@ -268,8 +285,8 @@ func (t *httpTransport) send(batch []*pending) {
 	header := map[string]string{"Content-Type": "application/x-ndjson"}
 	if len(batch) == 1 {
 		header["Content-Type"] = "application/json"
-		// Other characters no header can have; the id is in the body as well.
-		if id := batch[0].event.id; ids && isVisible(id) {
+		// The id is in the body as well.
+		if id := batch[0].event.id; ids && fitsHeader(id) {
 			header["Idempotency-Key"] = id
 		}
 	}
@@ -303,8 +320,12 @@ func (t *httpTransport) send(batch []*pending) {
 	t.outbox.answered(batch, answers)
 }
 
-func isVisible(text string) bool {
-	return strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
+// fitsHeader: other characters no header can have, or they mean something there.
+func fitsHeader(text string) bool {
+	return strings.IndexFunc(text, func(r rune) bool {
+		plain := (r >= 'a' && r <= 'z') || (r >= 'A' && r <= 'Z') || (r >= '0' && r <= '9')
+		return !plain && !strings.ContainsRune("_.~:/+=@-", r)
+	}) < 0
 }
 
 func (t *httpTransport) notCollectors(got *httpAnswer) answer {

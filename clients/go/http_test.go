@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -93,8 +95,12 @@ func TestOneEventGoesWithItsKeyAndSeveralAsLines(t *testing.T) {
 	if key := fake.asked[0].header.Get("Idempotency-Key"); key != "mine" {
 		t.Fatal(key)
 	}
+	// Quotes mean something in a header: the collector would take them off.
+	if _, err := client.Record(context.Background(), Event{Type: "x", ID: `"mine"`}); err != nil || fake.asked[2].header["Idempotency-Key"] != nil {
+		t.Fatal(err, fake.asked[2].header)
+	}
 	for at, result := range client.RecordAll(context.Background(), events(1000)) {
-		if result.Err != nil || result.Receipt.Seq != uint64(at+1) {
+		if result.Err != nil || result.Receipt.Seq != uint64(at+2) {
 			t.Fatal(at, result)
 		}
 	}
@@ -180,6 +186,77 @@ func TestWhatAProxySaysIsTriedAgainOrNotAndNoRedirectIsFollowed(t *testing.T) {
 	}
 }
 
+func TestRetryAfterIsSecondsOrADateOfTheServersClock(t *testing.T) {
+	now := time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
+	for _, one := range []struct {
+		after, date string
+		want        time.Duration
+	}{
+		{"2", "", 2 * time.Second}, {"1.5", "", 1500 * time.Millisecond}, {"-1", "", 0}, {"soon", "", 0}, {"", "", 0},
+		{"Tue, 01 Jan 2030 12:00:07 GMT", "", 7 * time.Second}, {"Tue, 01 Jan 2030 11:00:00 GMT", "", 0},
+		// The clocks differ by an hour.
+		{"Tue, 01 Jan 2030 13:00:07 GMT", "Tue, 01 Jan 2030 13:00:00 GMT", 7 * time.Second},
+	} {
+		got, ok := retryAfter(http.Header{"Retry-After": {one.after}, "Date": {one.date}}, now)
+		if ok != (one.want > 0) || (ok && got != one.want) {
+			t.Fatal(one, got, ok)
+		}
+	}
+}
+
+func TestABatchThatAProxyFindsTooLargeGoesInSmallerOnes(t *testing.T) {
+	fake, url := newHTTPFake(t, func(one asked, _ int, out http.ResponseWriter) bool {
+		if len(one.lines) < 3 {
+			return false
+		}
+		out.WriteHeader(413)
+		_, _ = io.WriteString(out, "<html>too large</html>")
+		return true
+	})
+	for at, result := range newClient(t, Options{URL: url}).RecordAll(context.Background(), events(40)) {
+		if result.Err != nil {
+			t.Fatal(at, result)
+		}
+	}
+	fake.handle = func(_ asked, _ int, out http.ResponseWriter) bool {
+		out.WriteHeader(413)
+		return true
+	}
+	if _, err := newClient(t, Options{URL: url}).Record(context.Background(), Event{Type: "x"}); !errors.Is(err, ErrTooLarge) {
+		t.Fatal(err)
+	}
+}
+
+func TestAHandshakeThatFailsForAnotherReasonThanTheCertificateIsTriedAgain(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer listener.Close()
+	var connections atomic.Int32
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			connections.Add(1)
+			_, _ = conn.Read(make([]byte, 4096))
+			// An alert: internal_error, as of one that is about to end. Then one that speaks no TLS.
+			text := []byte{21, 3, 3, 0, 2, 2, 80}
+			if connections.Load() > 1 {
+				text = []byte("HTTP/1.1 503 Not Now\r\n\r\n")
+			}
+			_, _ = conn.Write(text)
+			conn.Close()
+		}
+	}()
+	client := newClient(t, Options{URL: "https://" + listener.Addr().String(), Timeout: time.Second})
+	// At its end one may be under way.
+	_, err = client.Record(context.Background(), Event{Type: "x"})
+	if !(errors.Is(err, ErrUnreachable) || errors.Is(err, ErrUnconfirmed)) || connections.Load() < 3 {
+		t.Fatal(err, connections.Load())
+	}
+}
+
 func TestAnAnswerThatIsCutOffIsNone(t *testing.T) {
 	_, url := newHTTPFake(t, func(one asked, nth int, out http.ResponseWriter) bool {
 		if nth > 2 {
@@ -232,9 +309,13 @@ func TestATokenIsReadAgainWhenItIsNotAcceptedAndIsInNoText(t *testing.T) {
 	if text := fmt.Sprintf("%v %+v %#v %+v %#v %+v", client, client, client, client.options, client.http, err); strings.Contains(text, "actl_") {
 		t.Fatal(text)
 	}
+	if _, err := New(Options{URL: "http://127.0.0.2:9750", TokenFile: file}); err != nil {
+		t.Fatal(err)
+	}
 	must(t, os.Chmod(file, 0o644))
 	for name, options := range map[string]Options{
 		"others can read": {URL: url, TokenFile: file}, "in the clear": {URL: "http://audit.example:9750", TokenFile: file},
+		"almost loopback": {URL: "http://127.evil.example", TokenFile: file}, "also almost": {URL: "http://localhost.example", TokenFile: file},
 		"in the URL": {URL: "http://actl_x@localhost"}, "neither": {}, "both": {URL: url, Socket: "x"}, "scheme": {URL: "ftp://x"},
 	} {
 		if _, err := New(options); !errors.Is(err, ErrUsage) {

@@ -18,7 +18,8 @@ func isPrivate(info os.FileInfo) bool {
 	return ok && info.Mode().Perm()&0o077 == 0 && int(stat.Uid) == os.Geteuid()
 }
 
-func syncDirectory(path string) error {
+// syncDirectory is a variable so that a test can see which.
+var syncDirectory = func(path string) error {
 	directory, err := os.Open(path)
 	if err != nil {
 		return err

@@ -22,28 +22,33 @@ type transport interface {
 type outbox struct {
 	transport  transport
 	maxBackoff time.Duration
-	// slots bounds how many events wait.
-	slots chan struct{}
-	wake  chan struct{}
-	stop  context.CancelFunc
-	ended chan struct{}
+	// slots bounds how many events wait, maxBytes what they hold together.
+	slots    chan struct{}
+	maxBytes int
+	wake     chan struct{}
+	stop     context.CancelFunc
+	ended    chan struct{}
 
 	mu sync.Mutex
 	// again came back for another try, by order; fresh was never sent.
 	again, fresh []*pending
 	waiting      map[*pending]struct{}
-	idle         chan struct{}
-	pacer        pacer
-	failures     int
-	connectAt    time.Time
-	nextOrder    uint64
-	closed       bool
-	retries      uint64
-	lastTrouble  *Error
+	bytes        int
+	// freed is closed when there is room again, for those who wait for some.
+	freed       chan struct{}
+	idle        chan struct{}
+	pacer       pacer
+	failures    int
+	connectAt   time.Time
+	nextOrder   uint64
+	closed      bool
+	retries     uint64
+	lastTrouble *Error
 }
 
-func newOutbox(maxPending int, maxBackoff time.Duration) *outbox {
+func newOutbox(maxPending, maxBytes int, maxBackoff time.Duration) *outbox {
 	return &outbox{
+		maxBytes:   maxBytes,
 		maxBackoff: maxBackoff,
 		slots:      make(chan struct{}, maxPending),
 		wake:       make(chan struct{}, 1),
@@ -85,6 +90,10 @@ func (o *outbox) push(ctx context.Context, event *encoded, deadline time.Time, n
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if err := o.waitForBytes(ctx, p); err != nil {
+		<-o.slots
+		return nil, err
+	}
 	if o.closed {
 		<-o.slots
 		return nil, &Error{Kind: "closed", Message: "the client was closed", ID: event.id}
@@ -92,9 +101,50 @@ func (o *outbox) push(ctx context.Context, event *encoded, deadline time.Time, n
 	p.order = o.nextOrder
 	o.nextOrder++
 	o.waiting[p] = struct{}{}
+	o.bytes += p.size
 	o.fresh = append(o.fresh, p)
 	o.signal()
 	return p, nil
+}
+
+// waitForBytes waits until an event fits, or is the only one. It is called, and returns, under the mutex.
+func (o *outbox) waitForBytes(ctx context.Context, p *pending) error {
+	if o.fits(p) {
+		return nil
+	}
+	timer := time.NewTimer(time.Until(p.deadline))
+	defer timer.Stop()
+	for !o.fits(p) {
+		if o.freed == nil {
+			o.freed = make(chan struct{})
+		}
+		freed := o.freed
+		o.mu.Unlock()
+		var err error
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			err = o.gaveUp(p, ctx.Err())
+		case <-timer.C:
+			err = o.gaveUp(p, context.DeadlineExceeded)
+		}
+		o.mu.Lock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *outbox) fits(p *pending) bool {
+	return o.closed || len(o.waiting) == 0 || o.bytes+p.size <= o.maxBytes
+}
+
+func (o *outbox) free() {
+	if o.freed != nil {
+		close(o.freed)
+		o.freed = nil
+	}
 }
 
 // await waits until it is known what became of the event, or nobody wants to know any more.
@@ -133,6 +183,8 @@ func (o *outbox) giveUp(p *pending, why error) {
 	defer o.mu.Unlock()
 	if !p.settled {
 		o.settle(p, Receipt{}, o.gaveUp(p, why))
+		// What nobody waits for any more is dropped.
+		o.signal()
 	}
 }
 
@@ -144,6 +196,8 @@ func (o *outbox) settle(p *pending, receipt Receipt, err *Error) {
 	close(p.done)
 	<-o.slots
 	delete(o.waiting, p)
+	o.bytes -= p.size
+	o.free()
 	if len(o.waiting) == 0 && o.idle != nil {
 		close(o.idle)
 		o.idle = nil
@@ -175,6 +229,7 @@ func (o *outbox) close(ctx context.Context) {
 	o.mu.Lock()
 	first := !o.closed
 	o.closed = true
+	o.free()
 	o.mu.Unlock()
 	if first {
 		_ = o.flush(ctx)
@@ -184,6 +239,8 @@ func (o *outbox) close(ctx context.Context) {
 		}
 		o.mu.Unlock()
 		o.stop()
+		// It may be in the middle of a write.
+		o.transport.close()
 	}
 	<-o.ended
 }
@@ -302,7 +359,7 @@ func (o *outbox) unreachable(err *Error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.lastTrouble = err
-	wait := longest(err.RetryAfter, backoff(o.failures, o.maxBackoff))
+	wait := longest(capped(err.RetryAfter), backoff(o.failures, o.maxBackoff))
 	o.failures++
 	o.connectAt = time.Now().Add(wait)
 	for _, queue := range [][]*pending{o.again, o.fresh} {
@@ -310,7 +367,7 @@ func (o *outbox) unreachable(err *Error) {
 			p.trouble = err
 			// Those who come later try anew: by then it may be another one who answers.
 			if verdictOf(err.Kind, err.RetryAfter > 0) != again {
-				o.settle(p, Receipt{}, p.fail(err.Kind, err.Message, err))
+				o.settle(p, Receipt{}, p.ended(err.Kind, err.Message, err))
 			}
 		}
 	}
@@ -344,7 +401,7 @@ func (o *outbox) answer(p *pending, a *answer) {
 	}
 	switch {
 	case verdict != again:
-		o.settle(p, Receipt{}, p.fail(a.kind, a.message, nil))
+		o.settle(p, Receipt{}, p.ended(a.kind, a.message, nil))
 	case unsure && !p.sentWithID:
 		why := a.message + "; it may have been recorded, and is not sent again, as the collector knows no ids"
 		o.settle(p, Receipt{}, p.fail("unconfirmed", why, p.trouble))
@@ -375,7 +432,8 @@ func (o *outbox) hold(a *answer) {
 	isNew := !now.Before(o.pacer.notBefore)
 	switch {
 	case a.hasRetry:
-		o.pacer.hold(now, a.retryAfter+time.Duration(random.Int63n(int64(a.retryAfter)/20+1)))
+		wait := capped(a.retryAfter)
+		o.pacer.hold(now, wait+time.Duration(random.Int63n(int64(wait)/20+1)))
 	case isNew:
 		o.pacer.hold(now, backoff(o.failures, o.maxBackoff))
 	}

@@ -12,6 +12,8 @@ const (
 	mostSaved = 64
 	freeBelow = 50 * time.Microsecond
 	leastHold = 5 * time.Millisecond
+	// mostHold: whoever says "tomorrow" is asked again all the same. It may have been a proxy's page.
+	mostHold = time.Minute
 )
 
 // random: before Go 1.20 the package's own numbers are the same in every process.
@@ -84,12 +86,13 @@ func (p *pacer) accepted() {
 
 // limited: a refusal for the rate; after wait so many events may come.
 func (p *pacer) limited(now time.Time, wait time.Duration, events int) {
+	wait = capped(wait)
 	// One window's refusals come together, and are one reason to slow down.
 	slower := p.interval
 	if !now.Before(p.notBefore) {
 		slower = slower * 105 / 100
 	}
-	p.interval = longest(wait/time.Duration(events), slower, freeBelow)
+	p.interval = longest(wait/time.Duration(events), capped(slower), freeBelow)
 	p.hold(now, longest(wait, leastHold))
 	p.saved, p.savedAt = 0, now
 }
@@ -99,6 +102,13 @@ func (p *pacer) hold(now time.Time, wait time.Duration) {
 	if until := now.Add(wait); until.After(p.notBefore) {
 		p.notBefore = until
 	}
+}
+
+func capped(wait time.Duration) time.Duration {
+	if wait > mostHold {
+		return mostHold
+	}
+	return wait
 }
 
 func longest(times ...time.Duration) time.Duration {

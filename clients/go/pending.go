@@ -57,6 +57,22 @@ func (p *pending) fail(kind, message string, cause error) *Error {
 	return err
 }
 
+// ended says what a final refusal means for the event. One for the sender's sake says nothing of an
+// earlier try that nobody answered.
+func (p *pending) ended(kind, message string, cause *Error) *Error {
+	if p.unsure && verdictOf(kind, false) == denied && kind != "protocol" {
+		if cause == nil {
+			cause = &Error{Kind: kind, Message: message, ID: p.event.id}
+		}
+		why := "an earlier try was not answered, so it is not known whether the event was recorded; the last said " + kind + ": " + message
+		return p.fail("unconfirmed", why, cause)
+	}
+	if cause == nil {
+		return p.fail(kind, message, nil)
+	}
+	return p.fail(kind, message, cause)
+}
+
 // expired says what is known when its time is over.
 func (p *pending) expired(after string) *Error {
 	why, kind := "the collector did not answer", ""

@@ -30,7 +30,7 @@ func newRedactor(patterns []string) (*redactor, error) {
 				return nil, failure("usage", "Redact: %q is no key and no path", pattern)
 			}
 		}
-		if len(parts) == 1 && pattern != "details" {
+		if len(parts) == 1 {
 			switch strings.ToLower(pattern) {
 			case "event_type", "timestamp", "id":
 				return nil, failure("usage", "Redact: %s cannot be hidden; for a key of that name write details.%s", pattern, pattern)
@@ -38,7 +38,7 @@ func newRedactor(patterns []string) (*redactor, error) {
 			result.names = append(result.names, keyPattern(pattern))
 			continue
 		}
-		if parts[0] != "details" {
+		if !strings.EqualFold(parts[0], "details") {
 			return nil, failure("usage", "Redact: the path %q must begin with details", pattern)
 		}
 		var path []*regexp.Regexp
@@ -126,11 +126,8 @@ func (r *redactor) details(text []byte) ([]byte, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
 	writer := &redacting{redactor: r, decoder: decoder, out: make([]byte, 0, len(text))}
-	hidden := false
-	for _, path := range r.paths {
-		hidden = hidden || len(path) == 0
-	}
-	if err := writer.value(r.paths, hidden); err != nil {
+	// A name that fits details hides all that is in it.
+	if err := writer.value(r.paths, r.hides("details")); err != nil {
 		return nil, err
 	}
 	if _, err := decoder.Token(); err != io.EOF {

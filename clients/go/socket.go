@@ -162,6 +162,9 @@ type socketTransport struct {
 	mu    sync.Mutex
 	conn  net.Conn
 	hello hello
+	// broken: a write failed, perhaps in the middle of a line. What is sent behind that half would be
+	// answered out of turn, so that nothing more is.
+	broken bool
 	// inFlight was sent and not answered, oldest first.
 	inFlight []*pending
 	bytes    int
@@ -181,7 +184,7 @@ func (t *socketTransport) where() string { return t.options.path }
 func (t *socketTransport) up() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.conn != nil
+	return t.conn != nil && !t.broken
 }
 
 func (t *socketTransport) knowsIDs() bool {
@@ -199,14 +202,18 @@ func (t *socketTransport) room() (events, bytes int) {
 func (t *socketTransport) connect(ctx context.Context) *Error {
 	if t.settled != nil {
 		// What was lost goes before anything newer.
-		<-t.settled
+		select {
+		case <-t.settled:
+		case <-ctx.Done():
+			return &Error{Kind: "closed", Message: "the client was closed", Err: ctx.Err()}
+		}
 	}
 	conn, reader, greeted, err := t.options.open(ctx)
 	if err != nil {
 		return err
 	}
 	t.mu.Lock()
-	t.conn, t.hello, t.answers = conn, greeted, 0
+	t.conn, t.hello, t.answers, t.broken = conn, greeted, 0, false
 	t.mu.Unlock()
 	t.settled = make(chan struct{})
 	go t.read(conn, reader, t.settled)
@@ -216,7 +223,7 @@ func (t *socketTransport) connect(ctx context.Context) *Error {
 func (t *socketTransport) send(batch []*pending) {
 	t.mu.Lock()
 	conn := t.conn
-	if conn == nil {
+	if conn == nil || t.broken {
 		t.mu.Unlock()
 		// The connection ended meanwhile, and nothing was sent.
 		t.outbox.answered(batch, repeat(answer{kind: "unreachable", message: "the connection ended"}, len(batch)))
@@ -238,10 +245,43 @@ func (t *socketTransport) send(batch []*pending) {
 		out = p.event.appendTo(out, ids)
 	}
 	_ = conn.SetWriteDeadline(time.Now().Add(t.options.answerTimeout))
-	if _, err := conn.Write(out); err != nil {
-		// It may have said why before it hung up: the reader hears that, and the end.
-		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+	wrote, err := conn.Write(out)
+	if err == nil {
+		return
 	}
+	unsent := t.tear(conn, len(batch)-bytes.Count(out[:wrote], []byte{'\n'}))
+	answers := repeat(answer{kind: "unreachable", message: "the connection ended: " + err.Error()}, len(unsent))
+	if len(answers) > 0 {
+		// All of it but its end may have gone.
+		answers[0].unsure = true
+	}
+	t.outbox.answered(unsent, answers)
+}
+
+// tear ends what can be sent. What was sent whole is answered, perhaps with why the collector hung up:
+// the reader hears that for a moment, and the end. It gives the last ones, which were not: no answer is
+// theirs.
+func (t *socketTransport) tear(conn net.Conn, last int) []*pending {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conn != conn {
+		return nil
+	}
+	t.broken = true
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+	if last > len(t.inFlight) {
+		last = len(t.inFlight)
+	}
+	whole := len(t.inFlight) - last
+	unsent := append([]*pending(nil), t.inFlight[whole:]...)
+	t.inFlight = t.inFlight[:whole]
+	for _, p := range unsent {
+		t.bytes -= p.size
+	}
+	return unsent
 }
 
 // read takes answers until the connection ends.
@@ -349,6 +389,9 @@ func (t *socketTransport) next() *pending {
 func (t *socketTransport) heard(conn net.Conn, answers int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.broken {
+		return
+	}
 	if len(t.inFlight) > 0 {
 		_ = conn.SetReadDeadline(time.Now().Add(t.options.answerTimeout))
 	} else {
@@ -362,7 +405,7 @@ func (t *socketTransport) down(conn net.Conn, kind, why string, done []*pending,
 	conn.Close()
 	t.mu.Lock()
 	lost := t.inFlight
-	t.conn, t.inFlight, t.bytes = nil, nil, 0
+	t.conn, t.inFlight, t.bytes, t.broken = nil, nil, 0, false
 	if len(lost) > 0 {
 		if t.answers == 0 {
 			t.window = 1

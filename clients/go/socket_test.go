@@ -260,3 +260,133 @@ func TestACollectorThatComesLaterTakesWhatWaitsInOrder(t *testing.T) {
 	allRecorded(t, <-done, "late")
 	sameStrings(t, fake.targets(), targetsOf(events(50)), "order")
 }
+
+func TestAConnectionOnWhichALineWasTornCarriesNothingMore(t *testing.T) {
+	fake := newFake(t, "")
+	// It answers all the time, and reads too slowly for the batch to be written in time.
+	fake.script = func(_ string, _, connection int) string {
+		if connection == 1 {
+			time.Sleep(5 * time.Millisecond)
+		}
+		return usual
+	}
+	client := newClient(t, Options{Socket: fake.path, AnswerTimeout: 150 * time.Millisecond, WindowBytes: 2 << 20})
+	made := events(200)
+	for at := range made {
+		made[at].Details = map[string]string{"text": strings.Repeat("x", 20_000)}
+	}
+	results := client.RecordAll(context.Background(), made)
+	log := fake.targets()
+	for at, result := range results {
+		if result.Err != nil || int(result.Receipt.Seq) >= len(log) || log[result.Receipt.Seq] != made[at].Target {
+			t.Fatalf("event %d: %+v", at, result)
+		}
+	}
+	if client.Status().Retries == 0 {
+		t.Fatal("no line was torn")
+	}
+	sameStrings(t, log, targetsOf(made), "log")
+}
+
+func TestCloseEndsAWriteThatNobodyReads(t *testing.T) {
+	fake := newFake(t, "")
+	held := make(chan bool)
+	fake.script = func(string, int, int) string {
+		<-held
+		return hang
+	}
+	client := newClient(t, Options{Socket: fake.path, AnswerTimeout: time.Minute, Timeout: time.Minute})
+	// More than a socket holds.
+	for at := 0; at < 4; at++ {
+		if _, err := client.Submit(context.Background(), Event{Type: "x", Details: map[string]string{"text": strings.Repeat("x", 900_000)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	closed := make(chan bool)
+	go func() {
+		_ = client.Close(ctx)
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(20 * time.Second):
+		t.Error("it waits for the write")
+	}
+	close(held)
+}
+
+func TestARefusalAfterATryThatNobodyAnsweredIsUnconfirmed(t *testing.T) {
+	fake := newFake(t, "")
+	fake.script = func(line string, nth, _ int) string {
+		if nth == 1 {
+			fake.record(line)
+			return hang
+		}
+		return `{"error":{"kind":"forbidden","message":"not you"}}` + "\n"
+	}
+	client := newClient(t, Options{Socket: fake.path})
+	_, err := client.Record(context.Background(), Event{Type: "x", ID: "mine"})
+	var failed *Error
+	if !errors.As(err, &failed) || failed.Kind != "unconfirmed" || !failed.MaybeRecorded || failed.ID != "mine" || !strings.Contains(failed.Message, "forbidden: not you") {
+		t.Fatal(err)
+	}
+	// Of an event that was not sent before, it is what it says.
+	if _, err := client.Record(context.Background(), Event{Type: "x"}); !errors.Is(err, ErrForbidden) {
+		t.Fatal(err)
+	}
+}
+
+func TestWhoeverSaysTomorrowIsAskedAgainInAMinute(t *testing.T) {
+	now := time.Now()
+	for _, kind := range []string{"rate_limited", "busy"} {
+		box := newOutbox(1, 1, time.Second)
+		box.transport = newHTTPTransport(&httpCaller{}, box)
+		box.hold(&answer{kind: kind, hasRetry: true, retryAfter: 24 * time.Hour})
+		if wait := box.pacer.notBefore.Sub(now); wait < 50*time.Second || wait > 70*time.Second {
+			t.Fatal(kind, wait)
+		}
+	}
+	box := newOutbox(1, 1, time.Second)
+	box.unreachable(&Error{Kind: "busy", RetryAfter: 24 * time.Hour})
+	if wait := box.connectAt.Sub(now); wait > 70*time.Second {
+		t.Fatal(wait)
+	}
+}
+
+func TestWhatWaitsIsBoundedInBytes(t *testing.T) {
+	fake := newFake(t, "")
+	held := make(chan bool)
+	fake.script = func(string, int, int) string {
+		<-held
+		return usual
+	}
+	client := newClient(t, Options{Socket: fake.path, MaxPendingBytes: 1000})
+	large := Event{Type: "x", Details: map[string]string{"text": strings.Repeat("x", 800)}}
+	first, err := client.Submit(context.Background(), large)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
+	defer cancel()
+	if _, err := client.Submit(ctx, large); !errors.Is(err, ErrUnreachable) {
+		t.Fatal(err)
+	}
+	waits := make(chan error)
+	go func() {
+		_, err := client.Record(context.Background(), large)
+		waits <- err
+	}()
+	close(held)
+	if _, err := first.Wait(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waits; err != nil {
+		t.Fatal(err)
+	}
+	// One that is larger than all that may wait goes by itself.
+	if _, err := client.Record(context.Background(), Event{Type: "x", Details: map[string]string{"text": strings.Repeat("x", 2000)}}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -23,6 +23,7 @@ const (
 	drainBytes        = 1 << 20
 	lockLook          = 50 * time.Millisecond
 	refusedName       = "refused.ndjson"
+	olderRefusedName  = "refused.1.ndjson"
 	lockName          = "drain.lock"
 )
 
@@ -37,7 +38,8 @@ type SpoolStatus struct {
 	// Oldest is when the oldest of them was written; zero when there is none.
 	Oldest time.Time
 	// Refused events: the collector refused them for good, or their line was damaged. Each is in
-	// refused.ndjson, with its reason.
+	// refused.ndjson, with its reason; that and refused.1.ndjson, where older ones are, hold no more
+	// together than the spool may, and the oldest give way.
 	Refused int
 }
 
@@ -86,7 +88,7 @@ func openSpool(dir string, maxBytes int64) (*spool, error) {
 	if maxBytes <= 0 {
 		maxBytes = defaultSpoolBytes
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDirectory(dir); err != nil {
 		return nil, failure("usage", "the spool %s cannot be used: %v", dir, err)
 	}
 	info, err := os.Stat(dir)
@@ -96,6 +98,24 @@ func openSpool(dir string, maxBytes int64) (*spool, error) {
 	s := &spool{dir: dir, maxBytes: maxBytes, counted: map[string]counted{}}
 	s.idle = sync.NewCond(&s.mu)
 	return s, nil
+}
+
+// makeDirectory makes a directory, with those above it that are missing. Each new name is synced: what
+// is in a directory that is gone after a crash is gone too.
+func makeDirectory(dir string) error {
+	if _, err := os.Stat(dir); err == nil || !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	above := filepath.Dir(filepath.Clean(dir))
+	if above != dir {
+		if err := makeDirectory(above); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return syncDirectory(above)
 }
 
 func (s *spool) fail(id, what string, err error) error {
@@ -275,8 +295,12 @@ func (s *spool) status() (SpoolStatus, error) {
 			status.Oldest = time.UnixMicro(micros)
 		}
 	}
-	if refused, err := os.ReadFile(filepath.Join(s.dir, refusedName)); err == nil {
-		status.Refused = bytes.Count(refused, []byte{'\n'})
+	for _, name := range []string{refusedName, olderRefusedName} {
+		lines, _, err := s.count(name)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return status, s.fail("", "read", err)
+		}
+		status.Refused += lines
 	}
 	return status, nil
 }

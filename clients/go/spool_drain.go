@@ -162,7 +162,13 @@ func (s *spool) setAside(line []byte, reason *Error) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.OpenFile(filepath.Join(s.dir, refusedName), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	path := filepath.Join(s.dir, refusedName)
+	if info, err := os.Stat(path); err == nil && info.Size()+int64(len(text)) > s.maxBytes/2 {
+		if err := os.Rename(path, filepath.Join(s.dir, olderRefusedName)); err != nil {
+			return err
+		}
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}

@@ -373,3 +373,42 @@ func TestADirectoryThatOthersCanReadIsNoSpool(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestTheNameOfANewSpoolIsSyncedWithThoseAboveIt(t *testing.T) {
+	home := t.TempDir()
+	var synced []string
+	really := syncDirectory
+	syncDirectory = func(path string) error {
+		synced = append(synced, path)
+		return really(path)
+	}
+	defer func() { syncDirectory = really }()
+	newClient(t, Options{Socket: "/nowhere", Spool: filepath.Join(home, "a", "b")})
+	sameStrings(t, synced, []string{home, filepath.Join(home, "a")}, "synced")
+	synced = nil
+	newClient(t, Options{Socket: "/nowhere", Spool: filepath.Join(home, "a", "b")})
+	if synced != nil {
+		t.Fatal(synced)
+	}
+}
+
+func TestWhatIsRefusedIsKeptWithinBoundsAndStopsNoDrain(t *testing.T) {
+	fake := newFake(t, "")
+	fake.script = func(string, int, int) string { return `{"error":{"kind":"invalid","message":"no"}}` + "\n" }
+	dir := filepath.Join(t.TempDir(), "spool")
+	client := newClient(t, Options{Socket: fake.path, Spool: dir, SpoolMaxBytes: 4000})
+	for round := 0; round < 8; round++ {
+		spoolAll(t, client, events(5))
+		must(t, client.Drain(context.Background()))
+	}
+	total := int64(0)
+	for _, name := range []string{refusedName, olderRefusedName} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		must(t, err)
+		total += info.Size()
+	}
+	status, err := client.SpoolStatus()
+	if err != nil || total > 4000 || status.Events != 0 || status.Refused < 5 || status.Refused > 39 {
+		t.Fatal(total, status, err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -46,26 +47,72 @@ func ownerOf(path string) (uid int, err error) {
 }
 
 // safeOwner is the owner of a socket's directory, if only that user and root can change what is in
-// it, and where it is.
+// it, and where it is. The way is followed as the kernel follows it: whoever can change a directory in
+// which a link lies, or one that a link leads through, says where the way ends.
 func safeOwner(socket string) (int, bool) {
-	directory, err := filepath.EvalSymlinks(filepath.Dir(socket))
-	if err == nil {
-		directory, err = filepath.Abs(directory)
-	}
-	if err != nil {
+	passed, err := directoriesOf(socket)
+	if err != nil || len(passed) == 0 {
 		return 0, false
 	}
-	owner, ok := fixed(directory)
-	if !ok {
-		return 0, false
+	owner, ok := fixed(passed[len(passed)-1])
+	for _, directory := range passed {
+		above, same := fixed(directory)
+		ok = ok && same && (above == 0 || above == owner)
 	}
-	for directory != filepath.Dir(directory) {
-		directory = filepath.Dir(directory)
-		if above, ok := fixed(directory); !ok || (above != 0 && above != owner) {
-			return 0, false
+	return owner, ok
+}
+
+const mostLinks = 40
+
+// directoriesOf are those in which something is looked up on the way to path; last, where it is.
+func directoriesOf(path string) ([]string, error) {
+	at := "/"
+	rest := strings.Split(path, "/")
+	if !filepath.IsAbs(path) {
+		// By its own name: the way began there, however it came there.
+		working, err := os.Getwd()
+		if err == nil {
+			working, err = filepath.EvalSymlinks(working)
 		}
+		if err != nil {
+			return nil, err
+		}
+		rest = append(strings.Split(working, "/"), rest...)
 	}
-	return owner, true
+	var passed []string
+	for links := 0; len(rest) > 0; {
+		step := rest[0]
+		rest = rest[1:]
+		switch step {
+		case "", ".":
+			continue
+		case "..":
+			at = filepath.Dir(at)
+			continue
+		}
+		passed = append(passed, at)
+		next := filepath.Join(at, step)
+		info, err := os.Lstat(next)
+		if err != nil {
+			return nil, err
+		}
+		if info.Mode()&os.ModeSymlink == 0 {
+			at = next
+			continue
+		}
+		if links++; links > mostLinks {
+			return nil, syscall.ELOOP
+		}
+		target, err := os.Readlink(next)
+		if err != nil {
+			return nil, err
+		}
+		if filepath.IsAbs(target) {
+			at = "/"
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return passed, nil
 }
 
 func fixed(directory string) (uid int, ok bool) {

@@ -18,12 +18,12 @@ function audited(client, actorOf) {
       const event = {
         event_type: "http.request",
         actor: actorOf(request),
-        // What a stranger sends must not be too long to be recorded.
-        target: `${request.method} ${request.url}`.slice(0, 200),
+        // Without the query, which may hold secrets. What a stranger sends must not be too long to be recorded.
+        target: `${request.method} ${request.url.split("?", 1)[0]}`.slice(0, 200),
         outcome: !response.writableFinished ? "aborted" : response.statusCode < 400 ? "success" : "failure",
         details: { status: response.statusCode, peer: request.socket.remoteAddress },
       };
-      client.record(event).catch((error) => console.error(`not recorded: ${error.kind}: ${error.message}`, event));
+      client.record(event).catch((error) => console.error(`not recorded: ${error.kind}: ${error.message}: ${event.target}`));
     });
     next();
   };

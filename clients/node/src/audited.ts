@@ -16,7 +16,7 @@ export interface AuditedOptions<Args extends unknown[], Result> {
   result?: (result: Result) => Record<string, unknown> | undefined;
   /**
    * What happens when the call ended and its event cannot be recorded. Unless given, the call
-   * rejects: with {@link AuditFailed}, which holds what the call returned or threw.
+   * rejects: with {@link AuditFailed}, which holds what the call returned or threw. `event` is redacted.
    */
   onAuditError?: (error: AuditError, event: AuditEvent) => void;
 }
@@ -38,9 +38,18 @@ export class AuditFailed extends Error {
 
 export function audited<Args extends unknown[], Result>(
   record: (event: AuditEvent) => Promise<Receipt>,
+  redacted: (event: AuditEvent) => AuditEvent,
   options: AuditedOptions<Args, Result>,
   inner: (...args: Args) => Result | Promise<Result>,
 ): Audited<Args, Result> {
+  const finish = async (event: AuditEvent, outcome: { result: unknown } | { thrown: unknown }): Promise<void> => {
+    try {
+      await record(event);
+    } catch (error) {
+      if (options.onAuditError === undefined) throw new AuditFailed(error as AuditError, outcome);
+      options.onAuditError(error as AuditError, redacted(event));
+    }
+  };
   return async (...args) => {
     // Before the call, which may change its arguments.
     const event: AuditEvent = {
@@ -56,28 +65,14 @@ export function audited<Args extends unknown[], Result>(
     } catch (thrown) {
       event.outcome = "failure";
       event.details = { ...event.details, error: described(thrown) };
-      await finish(record, options, event, { thrown });
+      await finish(event, { thrown });
       throw thrown;
     }
     event.outcome = "success";
     event.details = { ...event.details, ...options.result?.(result) };
-    await finish(record, options, event, { result });
+    await finish(event, { result });
     return result;
   };
-}
-
-async function finish<Args extends unknown[], Result>(
-  record: (event: AuditEvent) => Promise<Receipt>,
-  options: AuditedOptions<Args, Result>,
-  event: AuditEvent,
-  outcome: { result: unknown } | { thrown: unknown },
-): Promise<void> {
-  try {
-    await record(event);
-  } catch (error) {
-    if (options.onAuditError === undefined) throw new AuditFailed(error as AuditError, outcome);
-    options.onAuditError(error as AuditError, event);
-  }
 }
 
 function of<Args extends unknown[], T>(value: Of<Args, T> | undefined, args: Args): T | undefined {

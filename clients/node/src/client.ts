@@ -1,6 +1,6 @@
 import { type Audited, type AuditedOptions, audited } from "./audited.js";
 import { AuditError, verdictOf } from "./errors.js";
-import { type AuditEvent, type Encoded, encode, idMaker } from "./event.js";
+import { type AuditEvent, type Encoded, encode, MAX_DEPTH, makeId } from "./event.js";
 import { HttpCaller, HttpTransport } from "./http.js";
 import { Outbox, Pending, type Receipt } from "./outbox.js";
 import { type AuditRecord, type Filter, HttpAsker, pages, type QueryAnswer, SocketAsker } from "./query.js";
@@ -41,6 +41,8 @@ export interface ClientOptions {
   maxInFlightBytes?: number;
   /** Events that may wait in all; more are refused with `overflow`. 65,536. */
   maxPending?: number;
+  /** Bytes of them; one event alone may be larger. 64 MiB. */
+  maxPendingBytes?: number;
   /** Where {@link AuditClient.spool} keeps events while the collector is away. */
   spool?: SpoolOptions;
 }
@@ -72,21 +74,22 @@ const DEFAULTS = {
   maxInFlight: 1_024,
   maxInFlightBytes: 4 << 20,
   maxPending: 65_536,
+  maxPendingBytes: 64 << 20,
 };
 /** Longer than this no timer of Node's can be. */
 const MAX_TIMEOUT = 2 ** 31 - 1;
 const MOST: Partial<Record<keyof typeof DEFAULTS, number>> = { maxInFlight: 16_384 };
-const LEAST: Partial<Record<keyof typeof DEFAULTS, number>> = { maxInFlight: 1, maxInFlightBytes: 1, maxPending: 1 };
+const LEAST: Partial<Record<keyof typeof DEFAULTS, number>> = { maxInFlight: 1, maxInFlightBytes: 1, maxPending: 1, maxPendingBytes: 1 };
 
 /** Sends events to one collector. One for each process is enough; it may be shared freely. */
 export class AuditClient {
   readonly #options: ClientOptions & typeof DEFAULTS;
   readonly #redactor: Redactor;
-  readonly #makeId = idMaker();
   readonly #outbox: Outbox;
   readonly #http: HttpCaller | undefined;
   readonly #spool: Spool | undefined;
   readonly #pending = new Set<Pending>();
+  #pendingBytes = 0;
   readonly #idle = new Set<() => void>();
   readonly #drains: NodeJS.Timeout | undefined;
   #drainTrouble: AuditError | undefined;
@@ -182,7 +185,7 @@ export class AuditClient {
   }
 
   #encode(event: AuditEvent, timestamp?: string): Encoded {
-    return encode(event, this.#redactor, this.#makeId, { source: this.#options.source, timestamp });
+    return encode(event, this.#redactor, makeId, { source: this.#options.source, timestamp });
   }
 
   #needsSpool(): Spool {
@@ -197,7 +200,7 @@ export class AuditClient {
     return new Promise<Receipt>((resolve, reject) => {
       if (this.#closed !== undefined) throw new AuditError("closed", "the client was closed", { id });
       if (signal?.aborted) throw new AuditError("cancelled", "the caller gave up", { cause: signal.reason, id });
-      const { maxPending } = this.#options;
+      const { maxPending, maxPendingBytes } = this.#options;
       if (this.#pending.size >= maxPending) {
         throw new AuditError("overflow", `more than ${maxPending} events wait for the collector`, { id });
       }
@@ -205,14 +208,26 @@ export class AuditClient {
         clearTimeout(timer);
         signal?.removeEventListener("abort", aborted);
         this.#pending.delete(pending);
+        this.#pendingBytes -= pending.bytes;
         if (this.#pending.size === 0) this.#wakeIdle();
         if (result instanceof AuditError) reject(result);
         else resolve(result);
       });
-      const aborted = (): void => pending.fail("cancelled", "the caller gave up", signal?.reason);
-      const timer = setTimeout(() => pending.expire(`${Math.round(timeout)} ms are over`), timeout);
+      if (this.#pending.size > 0 && this.#pendingBytes + pending.bytes > maxPendingBytes) {
+        throw new AuditError("overflow", `more than ${maxPendingBytes} bytes of events wait for the collector`, { id });
+      }
+      // What nobody waits for any more is dropped.
+      const aborted = (): void => {
+        pending.fail("cancelled", "the caller gave up", signal?.reason);
+        this.#outbox.changed();
+      };
+      const timer = setTimeout(() => {
+        pending.expire(`${Math.round(timeout)} ms are over`);
+        this.#outbox.changed();
+      }, timeout);
       signal?.addEventListener("abort", aborted, { once: true });
       this.#pending.add(pending);
+      this.#pendingBytes += pending.bytes;
       this.#outbox.push(pending);
     });
   }
@@ -265,7 +280,22 @@ export class AuditClient {
     options: AuditedOptions<Args, Result>,
     inner: (...args: Args) => Result | Promise<Result>,
   ): Audited<Args, Result> {
-    return audited((event) => this.record(event), options, inner);
+    return audited(
+      (event) => this.record(event),
+      (event) => this.#cleaned(event),
+      options,
+      inner,
+    );
+  }
+
+  /** As it would leave the process. */
+  #cleaned(event: AuditEvent): AuditEvent {
+    try {
+      return this.#redactor.clean({ ...event }, MAX_DEPTH) as unknown as AuditEvent;
+    } catch {
+      // It refers to itself, or the like, which is why it was not recorded.
+      return { event_type: event.event_type };
+    }
   }
 
   get status(): ClientStatus {

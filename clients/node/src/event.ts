@@ -29,16 +29,17 @@ export interface AuditEvent {
 export const MAX_LINE_BYTES = 1 << 20;
 const MAX_ID_BYTES = 128;
 /** Deeper than this the collector reads no JSON. */
-const MAX_DEPTH = 120;
+export const MAX_DEPTH = 120;
 
 const KEYS = ["event_type", "actor", "source", "target", "outcome", "timestamp", "details"];
 const FIELDS = new Set([...KEYS, "id"]);
 
-/** Ids that no other process makes: random for each client, counted within it. */
-export function idMaker(): () => string {
-  const prefix = randomBytes(16).toString("base64url");
-  let next = 0;
-  return () => `${prefix}.${(next++).toString(36)}`;
+/**
+ * An id that nobody else makes: 128 random bits, and the time. A process that is restored twice from one snapshot
+ * may draw the same numbers twice, and a counter it would count on twice.
+ */
+export function makeId(): string {
+  return `${randomBytes(16).toString("base64url")}.${Date.now().toString(36)}`;
 }
 
 function checkId(id: unknown): void {
@@ -47,7 +48,9 @@ function checkId(id: unknown): void {
   if (bytes < 1 || bytes > MAX_ID_BYTES) {
     throw new AuditError("invalid", `id has ${bytes} bytes; it must have 1 to ${MAX_ID_BYTES}`);
   }
-  if (/[\p{Cc}\p{Surrogate}]/u.test(id)) throw new AuditError("invalid", "id must not have control characters");
+  if (/[\p{Cc}\p{Surrogate}\u2028\u2029]/u.test(id)) {
+    throw new AuditError("invalid", "id must not have control characters and line separators");
+  }
 }
 
 /** An event as it goes over the wire. */
@@ -65,7 +68,7 @@ export function withId(encoded: Encoded): string {
 export function encode(
   event: AuditEvent,
   redactor: Redactor,
-  makeId: () => string,
+  newId: () => string,
   defaults: { source?: string | undefined; timestamp?: string | undefined },
 ): Encoded {
   if (event === null || typeof event !== "object" || Array.isArray(event)) {
@@ -77,7 +80,7 @@ export function encode(
       throw new AuditError("invalid", `unknown key ${JSON.stringify(key)}; an event has ${known} (put other keys into details)`);
     }
   }
-  const id = event.id === undefined ? makeId() : event.id;
+  const id = event.id === undefined ? newId() : event.id;
   checkId(id);
   const whole: Record<string, unknown> = {};
   for (const key of KEYS) {

@@ -83,20 +83,29 @@ export class HttpCaller {
 
   /** One request; once more if the token was replaced meanwhile. */
   async call(asked: HttpRequest): Promise<HttpAnswer> {
-    const answer = await this.#once(asked);
-    if (answer.status !== 401) return answer;
-    const token = this.#readToken();
-    if (token === this.#token) return answer;
+    const used = this.#token;
+    const answer = await this.#once(asked, used);
+    if (answer.status !== 401 || used === undefined) return answer;
+    let token: string | undefined;
+    try {
+      token = this.#readToken();
+    } catch {
+      return answer;
+    }
+    // Not with the newest: another request may have read that meanwhile.
+    if (token === used) return answer;
     this.#token = token;
-    return this.#once(asked);
+    return this.#once(asked, token);
   }
 
-  #once({ method, path, headers, body, signal, timeout = this.#options.answerTimeout }: HttpRequest): Promise<HttpAnswer> {
+  #once(
+    { method, path, headers, body, signal, timeout = this.#options.answerTimeout }: HttpRequest,
+    token: string | undefined,
+  ): Promise<HttpAnswer> {
     return new Promise((resolve, reject) => {
       // A base with a path is a collector behind a proxy.
       const target = new URL(this.base.pathname.replace(/\/$/, "") + path, this.base);
       let sent = false;
-      const token = this.#token;
       const request = (target.protocol === "https:" ? https : http).request(target, {
         method,
         agent: this.#agent,
@@ -111,7 +120,7 @@ export class HttpCaller {
       const timer = setTimeout(() => request.destroy(new Error(`no answer within ${timeout} ms`)), timeout);
       const failed = (error: Error): void => {
         clearTimeout(timer);
-        const kind = isTls(error) ? "tls" : sent ? "lost" : "unreachable";
+        const kind = sent ? "lost" : isTls(error) ? "tls" : "unreachable";
         reject(new AuditError(kind, `the collector at ${this.where} cannot be reached: ${error.message}`, { cause: error }));
       };
       request.on("socket", (socket) => {
@@ -175,10 +184,12 @@ function readOption(name: string, path: string): string {
   }
 }
 
-/** Whether it is the server's certificate or name, or that it speaks no TLS. */
+/** Whether it is the server's certificate or name. Any other trouble with TLS may pass. */
 function isTls(error: Error): boolean {
   const code = (error as NodeJS.ErrnoException).code ?? "";
-  return /^(CERT_|ERR_TLS_|ERR_SSL_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|HOSTNAME_|INVALID_|PATH_LENGTH_|EPROTO$)/.test(code);
+  return /^(CERT_|CRL_|ERR_TLS_CERT_|ERROR_IN_C|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|HOSTNAME_MISMATCH|INVALID_(CA|PURPOSE)|PATH_LENGTH_)/.test(
+    code,
+  );
 }
 
 function isLoopback(host: string): boolean {
@@ -188,12 +199,24 @@ function isLoopback(host: string): boolean {
 /** What an answer that is no 2xx says, whoever said it: the collector or a proxy before it. */
 export function refusalOf(answer: HttpAnswer): { kind: string; message: string; retryAfterMs: number | undefined } {
   const told = errorOf(parse(answer.body)?.error);
-  const seconds = Number(answer.headers["retry-after"]);
-  const retryAfterMs = told?.retryAfterMs ?? (Number.isFinite(seconds) && seconds > 0 ? seconds * 1_000 : undefined);
+  const retryAfterMs = told?.retryAfterMs ?? retryAfterOf(answer.headers, Date.now());
   if (told !== undefined) return { ...told, retryAfterMs };
   const passing = answer.status === 408 || answer.status === 429 || answer.status >= 500;
   const message = `HTTP status ${answer.status}, and not a collector's answer`;
-  return { kind: passing ? "unreachable" : "protocol", message, retryAfterMs };
+  const kind = answer.status === 413 ? "too_large" : passing ? "unreachable" : "protocol";
+  return { kind, message, retryAfterMs };
+}
+
+/** `Retry-After`: seconds, or a date, which is one of the clock that the answer's `Date` is of. */
+export function retryAfterOf(headers: http.IncomingHttpHeaders, now: number): number | undefined {
+  const text = headers["retry-after"]?.trim() ?? "";
+  const wait = /^\d/.test(text) ? Number(text) * 1_000 : dateOf(text) - (dateOf(headers.date) || now);
+  return Number.isFinite(wait) && wait > 0 ? wait : undefined;
+}
+
+/** No other form than HTTP's own: `Date.parse` makes something of much. */
+function dateOf(text: string | undefined): number {
+  return text !== undefined && / GMT$/.test(text) ? Date.parse(text) : Number.NaN;
 }
 
 /** Events in batches, one request at a time: so their order stays, and what comes meanwhile is the next batch. */
@@ -240,8 +263,8 @@ export class HttpTransport<P extends Parcel> implements Transport<P> {
     const only = parcels.length === 1 ? parcels[0] : undefined;
     if (only !== undefined) {
       headers["content-type"] = "application/json";
-      // Other characters no header can have; the id is in the body as well.
-      if (this.knowsIds && /^[\x21-\x7e]+$/.test(only.encoded.id)) headers["idempotency-key"] = only.encoded.id;
+      // Other characters no header can have, or they mean something there; the id is in the body as well.
+      if (this.knowsIds && /^[\w.~:/+=@-]+$/.test(only.encoded.id)) headers["idempotency-key"] = only.encoded.id;
     }
     const signal = this.#closed.signal;
     try {

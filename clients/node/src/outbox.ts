@@ -1,6 +1,6 @@
 import { AuditError, verdictOf } from "./errors.js";
 import type { Encoded } from "./event.js";
-import { backoff, Pacer } from "./pacer.js";
+import { backoff, MOST_HOLD_MS, Pacer } from "./pacer.js";
 import type { Answer, Listener, Parcel, Transport } from "./transport.js";
 
 /** What became of an event: it is durable in the log, as the record with this `seq`. */
@@ -48,6 +48,16 @@ export class Pending implements Parcel {
     const maybeRecorded = this.unsure || this.inFlight;
     const retryAfterMs = this.trouble?.retryAfterMs;
     this.settle(new AuditError(kind, message, { cause, retryAfterMs, maybeRecorded, id: this.encoded.id }));
+  }
+
+  /**
+   * It is refused for good. A refusal for the sender's sake says nothing of an earlier try that nobody answered.
+   */
+  end(kind: string, message: string, cause?: AuditError): void {
+    if (!this.unsure || verdictOf(kind) !== "denied" || kind === "protocol") return this.fail(kind, message, cause);
+    const why = "an earlier try was not answered, so it is not known whether the event was recorded; the last said";
+    const last = cause ?? new AuditError(kind, message, { id: this.encoded.id });
+    this.fail("unconfirmed", `${why} ${kind}: ${message}`, last);
   }
 
   /** Its time is over. */
@@ -187,14 +197,14 @@ export class Outbox implements Listener<Pending> {
 
   #unreachable(error: AuditError): void {
     this.lastTrouble = error;
-    const wait = Math.max(error.retryAfterMs ?? 0, backoff(this.#failures++, this.#maxBackoff));
+    const wait = Math.max(Math.min(error.retryAfterMs ?? 0, MOST_HOLD_MS), backoff(this.#failures++, this.#maxBackoff));
     this.#connectAt = performance.now() + wait;
     const denied = verdictOf(error.kind, error.retryAfterMs !== undefined) !== "again";
     const waiting = [...this.#again, ...this.#fresh.slice(this.#freshHead)];
     for (const pending of waiting) {
       pending.trouble = error;
       // Those who come later try anew: by then it may be another one who answers.
-      if (denied) pending.fail(error.kind, error.message, error);
+      if (denied) pending.end(error.kind, error.message, error);
     }
   }
 
@@ -214,7 +224,7 @@ export class Outbox implements Listener<Pending> {
       this.lastTrouble = pending.trouble;
       this.#hold(answer);
     }
-    if (verdict !== "again") return pending.fail(kind, message);
+    if (verdict !== "again") return pending.end(kind, message);
     if (unsure && !pending.sentWithId) {
       const why = "it may have been recorded, and is not sent again, as the collector knows no ids";
       return pending.fail("unconfirmed", `${message}; ${why}`, pending.trouble);

@@ -2,6 +2,8 @@
 const MOST_SAVED = 64;
 const FREE_BELOW_MS = 0.05;
 const LEAST_HOLD_MS = 5;
+/** Whoever says "tomorrow" is asked again all the same: it may have been a proxy's page. */
+export const MOST_HOLD_MS = 60_000;
 
 /**
  * Heeds `retry_after`. After a refusal for the rate it sends no faster than the collector said it
@@ -49,17 +51,18 @@ export class Pacer {
 
   /** A refusal for the rate; after `waitMs` so many `events` may come. */
   limited(now: number, waitMs: number, events: number): void {
+    const wait = Math.min(waitMs, MOST_HOLD_MS);
     // One window's refusals come together, and are one reason to slow down.
-    const slower = now < this.#notBefore ? this.#interval : this.#interval * 1.05;
-    this.#interval = Math.max(waitMs / events, slower, FREE_BELOW_MS);
-    this.hold(now, Math.max(waitMs, LEAST_HOLD_MS));
+    const slower = now < this.#notBefore ? this.#interval : Math.min(MOST_HOLD_MS, this.#interval * 1.05);
+    this.#interval = Math.max(wait / events, slower, FREE_BELOW_MS);
+    this.hold(now, Math.max(wait, LEAST_HOLD_MS));
     this.#saved = 0;
     this.#savedAt = now;
   }
 
   /** Nothing goes before that time is over. */
   hold(now: number, waitMs: number): void {
-    this.#notBefore = Math.max(this.#notBefore, now + waitMs);
+    this.#notBefore = Math.max(this.#notBefore, now + Math.min(waitMs, MOST_HOLD_MS));
   }
 }
 

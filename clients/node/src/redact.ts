@@ -55,13 +55,13 @@ function parse(text: string): Pattern {
   if (text === "" || parts.includes("")) {
     throw new AuditError("usage", `redact: ${JSON.stringify(text)} is no key and no path`);
   }
-  if (parts.length === 1 && text !== "details") {
+  if (parts.length === 1) {
     if (FIXED.has(text.toLowerCase())) {
       throw new AuditError("usage", `redact: ${text} cannot be hidden; for a key of that name write details.${text}`);
     }
     return { name: keyMatcher(text) };
   }
-  if (parts[0] !== "details") {
+  if (parts[0]?.toLowerCase() !== "details") {
     throw new AuditError("usage", `redact: the path ${JSON.stringify(text)} must begin with details`);
   }
   const path = parts.map((part): Step => (part === "*" ? { any: true } : { any: false, matches: keyMatcher(part) }));
@@ -89,14 +89,8 @@ export class Redactor {
     const copy: Record<string, unknown> = {};
     for (const [key, value] of Object.entries(event)) {
       if (key === "details") {
-        const paths = this.#step(this.#paths, key);
-        copy[key] = this.#copy(
-          value,
-          paths,
-          paths.some((path) => path.length === 0),
-          maxDepth,
-          [],
-        );
+        // A name that fits details hides all that is in it.
+        copy[key] = this.#copy(value, this.#step(this.#paths, key), this.#hides(key), maxDepth, []);
       } else {
         const hidden = FIELDS.includes(key) && this.#hides(key);
         copy[key] = this.#copy(value, [], hidden, maxDepth, []);

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { chmodSync, mkdirSync, readFileSync, statSync } from "node:fs";
-import { type FileHandle, link, open, readdir, readFile, rename, stat, unlink, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { type FileHandle, link, open, readdir, readFile, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { AuditError, verdictOf } from "./errors.js";
 import { type Encoded, withId } from "./event.js";
 import { messageOf } from "./transport.js";
@@ -21,7 +21,10 @@ export interface SpoolStatus {
   bytes: number;
   /** When the oldest of them was written. */
   oldest: Date | undefined;
-  /** Events that the collector refused for good, and damaged lines: each with its reason in `refused.ndjson`. */
+  /**
+   * Events that the collector refused for good, and damaged lines: each with its reason in `refused.ndjson`. That and
+   * `refused.1.ndjson`, where older ones are, hold no more together than the spool may; the oldest give way.
+   */
   refused: number;
 }
 
@@ -34,7 +37,11 @@ const LOCK_LOOK_MS = 50;
 /** `.ndjson` is written by the process that made it; `.draining` is not written any more. */
 const NAME = /^(\d{16})-[0-9a-f]{16}\.(ndjson|draining)$/;
 const REFUSED = "refused.ndjson";
+const OLDER_REFUSED = "refused.1.ndjson";
 const LOCK = "drain.lock";
+/** How often a lock says that its holder lives, and how long one that says nothing is believed. */
+const LOCK_BEAT_MS = 5_000;
+const LOCK_SILENCE_MS = 30_000;
 const LF = 0x0a;
 
 interface Entry {
@@ -65,12 +72,20 @@ export class Spool {
   #closed = false;
   /** How many lines a file has that did not change. */
   readonly #counted = new Map<string, { key: string; lines: number }>();
+  readonly #lockSilence: number;
+  /** A lock of which nobody here can say whether its holder lives, and since when it has not changed. */
+  #watched: { key: string; since: number } | undefined;
 
-  constructor(options: SpoolOptions) {
+  constructor(options: SpoolOptions, lockSilence = LOCK_SILENCE_MS) {
+    this.#lockSilence = lockSilence;
     this.#dir = options.dir;
     this.#maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
     try {
-      if (mkdirSync(this.#dir, { recursive: true, mode: 0o700 }) !== undefined) chmodSync(this.#dir, 0o700);
+      const made = mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
+      if (made !== undefined) {
+        chmodSync(this.#dir, 0o700);
+        syncNames(made, resolve(this.#dir));
+      }
       const { mode, uid } = statSync(this.#dir);
       if ((mode & 0o077) !== 0 || (process.geteuid !== undefined && uid !== process.geteuid())) {
         throw new Error("it must belong to this user, with mode 0700: events lie in it");
@@ -189,8 +204,15 @@ export class Spool {
       status.bytes += found.bytes;
       status.oldest ??= new Date(Number(name.slice(0, 16)) / 1_000);
     }
-    const refused = await readFile(join(this.#dir, REFUSED)).catch(() => Buffer.alloc(0));
-    status.refused = count(refused);
+    for (const name of [REFUSED, OLDER_REFUSED]) {
+      status.refused += await this.#count(name).then(
+        ({ lines }) => lines,
+        (error: NodeJS.ErrnoException) => {
+          if (error.code === "ENOENT") return 0;
+          throw error;
+        },
+      );
+    }
     return status;
   }
 
@@ -297,9 +319,16 @@ export class Spool {
   /** What can never be recorded is kept: its caller was told that it is safe. */
   async #setAside(text: string, error: AuditError): Promise<void> {
     const refused = { refused_at: new Date().toISOString(), kind: error.kind, message: error.message, event: text };
-    const file = await open(join(this.#dir, REFUSED), "a", 0o600);
+    const path = join(this.#dir, REFUSED);
+    const written = Buffer.from(`${JSON.stringify(refused)}\n`);
+    const size = await stat(path).then(
+      (found) => found.size,
+      () => 0,
+    );
+    if (size > 0 && size + written.length > this.#maxBytes / 2) await rename(path, join(this.#dir, OLDER_REFUSED));
+    const file = await open(path, "a", 0o600);
     try {
-      await file.appendFile(`${JSON.stringify(refused)}\n`);
+      await file.appendFile(written);
       await file.datasync();
     } finally {
       await file.close();
@@ -311,7 +340,8 @@ export class Spool {
   async #lock(end: number): Promise<() => Promise<void>> {
     const path = join(this.#dir, LOCK);
     const mine = join(this.#dir, `${LOCK}.${randomBytes(8).toString("hex")}`);
-    await writeFile(mine, `${process.pid} ${startOf(process.pid) ?? 0} ${randomBytes(8).toString("hex")}\n`, { mode: 0o600 });
+    const me = [process.pid, startOf(process.pid) ?? 0, randomBytes(8).toString("hex"), NAMESPACE];
+    await writeFile(mine, `${me.join(" ")}\n`, { mode: 0o600 });
     const text = await readFile(mine, "latin1");
     try {
       for (;;) {
@@ -321,16 +351,36 @@ export class Spool {
         );
         if (got) break;
         const holder = await readFile(path, "latin1").catch(() => "");
-        if (holder !== "" && !isAlive(holder)) await this.#breakLock(path, holder);
+        if (holder !== "" && !(await this.#isAlive(path, holder))) await this.#breakLock(path, holder);
         else if (performance.now() >= end) throw new AuditError("spool", `another process drains the spool ${this.#dir}`);
         else await new Promise((resolve) => setTimeout(resolve, LOCK_LOOK_MS));
       }
     } finally {
       await unlink(mine).catch(() => {});
     }
+    const beat = setInterval(() => {
+      const now = new Date();
+      void utimes(path, now, now).catch(() => {});
+    }, LOCK_BEAT_MS).unref();
     return async () => {
+      clearInterval(beat);
       if ((await readFile(path, "latin1").catch(() => "")) === text) await unlink(path).catch(() => {});
     };
+  }
+
+  /**
+   * Of a process of this machine, start and PID namespace its pid says it. Of any other only that it goes on
+   * touching its lock, seen with this process's own clock.
+   */
+  async #isAlive(path: string, holder: string): Promise<boolean> {
+    if (holder.trimEnd().split(" ")[3] === NAMESPACE) return isAlive(holder);
+    const touched = await stat(path, { bigint: true }).then(
+      ({ mtimeNs }) => mtimeNs,
+      () => 0n,
+    );
+    const key = `${touched} ${holder}`;
+    if (this.#watched?.key !== key) this.#watched = { key, since: performance.now() };
+    return performance.now() - this.#watched.since < this.#lockSilence;
   }
 
   /** A dead process's. Should it be another's by now, that one gets it back. */
@@ -374,6 +424,20 @@ function lineOf(text: string): Encoded | undefined {
   }
 }
 
+/** Within it a pid names one process: this start of the machine, and the namespace of pids, which a container has of its own. */
+const NAMESPACE = namespaceOf();
+
+function namespaceOf(): string {
+  if (process.platform !== "linux") return "-";
+  try {
+    const boot = readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
+    return `${boot}/${readlinkSync("/proc/self/ns/pid")}`;
+  } catch {
+    // A name of its own: of no other process it is known whether it lives.
+    return randomBytes(8).toString("hex");
+  }
+}
+
 /** When a process began: with its pid it names one process until the machine starts again. */
 function startOf(pid: number): string | undefined {
   try {
@@ -402,6 +466,19 @@ function count(bytes: Buffer): number {
   let lines = 0;
   for (let at = bytes.indexOf(LF); at !== -1; at = bytes.indexOf(LF, at + 1)) lines++;
   return lines;
+}
+
+/** What is in a directory that is gone after a crash is gone too: syncs the names from `first` down to `last`. */
+function syncNames(first: string, last: string): void {
+  for (let path = last; ; path = dirname(path)) {
+    const above = openSync(dirname(path), "r");
+    try {
+      fsyncSync(above);
+    } finally {
+      closeSync(above);
+    }
+    if (path === resolve(first) || path === dirname(path)) return;
+  }
 }
 
 async function syncDirectory(path: string): Promise<void> {

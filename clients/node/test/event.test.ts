@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { encode } from "../src/event.js";
+import { encode, makeId } from "../src/event.js";
 import { AuditClient, type AuditEvent, REDACTED } from "../src/index.js";
 import { Redactor } from "../src/redact.js";
+import { client, collector } from "./collector.js";
 
 function body(event: AuditEvent, redact: string[] = []): Record<string, unknown> {
   return JSON.parse(encode(event, new Redactor(redact), () => "made", {}).body);
@@ -37,6 +38,13 @@ test("names hide keys at any depth and fields, paths one place, in whatever case
     },
   });
   assert.deepEqual(body({ event_type: "x", details: { a: { b: 1 } } }, ["details"]).details, { a: { b: REDACTED } });
+  for (const name of ["Details", "det*", "DETAILS.*"]) {
+    assert.deepEqual(body({ event_type: "x", actor: "kept", details: { a: { b: 1 } } }, [name]), {
+      event_type: "x",
+      actor: "kept",
+      details: { a: { b: REDACTED } },
+    });
+  }
   for (const bad of ["", "a..b", "event_type", "card.no"]) {
     assert.throws(() => new Redactor([bad]), { kind: "usage" }, bad);
   }
@@ -73,10 +81,18 @@ test("what JSON would lose or alter in silence is kept, or refused", () => {
 });
 
 test("an id is 1 to 128 bytes without control characters", () => {
-  for (const id of [null as unknown as string, "", "é".repeat(65), "a\nb", "\u0085", "\ud800"]) {
+  for (const id of [null as unknown as string, "", "é".repeat(65), "a\nb", "\u0085", "\ud800", "a\u2028", "a\u2029"]) {
     assert.throws(() => encode({ event_type: "x", id }, new Redactor([]), () => "made", {}), { kind: "invalid" }, JSON.stringify(id));
   }
   assert.equal(encode({ event_type: "x", id: "é".repeat(64) }, new Redactor([]), () => "made", {}).id.length, 64);
+});
+
+test("no two ids have anything in common but the time", () => {
+  const [first, second] = [makeId(), makeId()].map((id) => id.split(".")[0] as string) as [string, string];
+  assert.equal(first.length, 22);
+  // A counter or a prefix would be the same in one half.
+  assert.notEqual(first.slice(0, 11), second.slice(0, 11));
+  assert.notEqual(first.slice(11), second.slice(11));
 });
 
 test("options that make no sense are refused at once", () => {
@@ -87,7 +103,37 @@ test("options that make no sense are refused at once", () => {
     { url: "http://u:p@localhost" },
     { socket: "a", timeout: -1 },
     { socket: "a", maxInFlight: 0 },
+    { socket: "a", maxPendingBytes: 0 },
     { socket: "a", maxInFlight: 20_000 },
   ];
   for (const options of bad) assert.throws(() => new AuditClient(options), { kind: "usage" }, JSON.stringify(options));
+});
+
+test("what is told of a call that left no trail is redacted", async (t) => {
+  const fake = await collector(t);
+  fake.script = () => '{"error":{"kind":"invalid","message":"no"}}\n';
+  const audit = client(t, { socket: fake.path, redact: ["password", "target"] });
+  const told: AuditEvent[] = [];
+  const call = audit.audited(
+    {
+      event_type: "login",
+      actor: (user: string, _password: string) => user,
+      target: "secret",
+      details: (_user: string, password: string) => ({ password, fine: 1 }),
+      onAuditError: (_error, event) => told.push(event),
+    },
+    async (_user: string, _password: string): Promise<void> => {
+      throw new RangeError("no");
+    },
+  );
+  await assert.rejects(call("alice", "secret"), RangeError);
+  assert.deepEqual(JSON.parse(JSON.stringify(told)), [
+    {
+      event_type: "login",
+      actor: "alice",
+      target: REDACTED,
+      outcome: "failure",
+      details: { password: REDACTED, fine: 1, error: { name: "RangeError", message: "no" } },
+    },
+  ]);
 });

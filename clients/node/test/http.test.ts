@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
-import { chmodSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { chmodSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer as createTlsServer } from "node:https";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { inspect } from "node:util";
+import { retryAfterOf } from "../src/http.js";
 import { AuditClient, type AuditError } from "../src/index.js";
 import { client, directory, events } from "./collector.js";
 
@@ -62,12 +65,15 @@ test("one event goes with its key, several as lines, and each is told its own", 
   assert.equal((await audit.record({ event_type: "x", id: "mine" })).duplicate, true);
   await audit.record({ event_type: "x", id: "schlüssel" });
   assert.equal(asked[2]?.request.headers["idempotency-key"], undefined);
+  // Quotes mean something in a header: the collector would take them off.
+  await audit.record({ event_type: "x", id: '"mine"' });
+  assert.equal(asked[3]?.request.headers["idempotency-key"], undefined);
   const receipts = await Promise.all(events(1_000).map((event) => audit.record(event)));
   assert.deepEqual(
     receipts.map(({ seq }) => seq),
-    Array.from({ length: 1_000 }, (_, at) => at + 2),
+    Array.from({ length: 1_000 }, (_, at) => at + 3),
   );
-  assert.ok(asked.length < 10, `${asked.length} requests`);
+  assert.ok(asked.length < 11, `${asked.length} requests`);
 });
 
 test("a part of the lines that is refused, or was not looked at, is dealt with by itself", async (t) => {
@@ -180,9 +186,114 @@ test("a token is read again when it is not accepted, and is in no text", async (
     assert.doesNotMatch(inspect(one, { depth: 20, showHidden: true }) + JSON.stringify(one), /actl_/);
   }
   assert.throws(() => new AuditClient({ url: "http://audit.example:9750", tokenFile: file }), { kind: "usage" });
+  for (const host of ["127.evil.example", "127.0.0.1.example", "localhost.example"]) {
+    assert.throws(() => new AuditClient({ url: `http://${host}`, tokenFile: file }), { kind: "usage" }, host);
+  }
+  for (const host of ["127.0.0.2", "[::1]", "localhost"]) new AuditClient({ url: `http://${host}`, tokenFile: file });
   new AuditClient({ url: "https://audit.example:9750", tokenFile: file });
   chmodSync(file, 0o644);
   assert.throws(() => new AuditClient({ url, tokenFile: file }), { kind: "usage" });
+});
+
+test("a token that another request has just read anew is used by all", async (t) => {
+  const file = join(directory(t), "token");
+  writeFileSync(file, "actl_old\n", { mode: 0o600 });
+  const refused: ServerResponse[] = [];
+  let accepted = 0;
+  const { url } = await server(t, ({ request }, answer) => {
+    if (request.headers.authorization === "Bearer actl_new") {
+      json(answer, 200, { records: [], more: false });
+      // The second is refused once the first has the new one.
+      if (++accepted === 1) json(refused[1] as ServerResponse, 401, { error: { kind: "unauthorized", message: "no" } });
+      return;
+    }
+    refused.push(answer);
+    if (refused.length < 2) return;
+    writeFileSync(file, "actl_new\n");
+    json(refused[0] as ServerResponse, 401, { error: { kind: "unauthorized", message: "no" } });
+  });
+  const audit = client(t, { url, tokenFile: file });
+  await Promise.all([audit.ask({}), audit.ask({})]);
+  assert.equal(accepted, 2);
+  // One that is gone is not the call's trouble.
+  const gone = await server(t, (_one, answer) => json(answer, 401, { error: { kind: "unauthorized", message: "no" } }));
+  writeFileSync(file, "actl_old\n", { mode: 0o600 });
+  const late = client(t, { url: gone.url, tokenFile: file });
+  rmSync(file);
+  await assert.rejects(late.record({ event_type: "x" }), { kind: "unauthorized" });
+});
+
+test("Retry-After is seconds, or a date of the server's clock", () => {
+  const now = Date.UTC(2030, 0, 1, 12);
+  const later = "Tue, 01 Jan 2030 12:00:07 GMT";
+  const hour = { "retry-after": "Tue, 01 Jan 2030 13:00:07 GMT", date: "Tue, 01 Jan 2030 13:00:00 GMT" };
+  for (const [headers, wanted] of [
+    [{ "retry-after": "2" }, 2_000],
+    [{ "retry-after": later }, 7_000],
+    [hour, 7_000],
+    [{ "retry-after": "Tue, 01 Jan 2030 11:00:00 GMT" }, undefined],
+    [{ "retry-after": "-1" }, undefined],
+    [{ "retry-after": "soon" }, undefined],
+    [{}, undefined],
+  ] as const) {
+    assert.equal(retryAfterOf(headers, now), wanted, JSON.stringify(headers));
+  }
+});
+
+test("a batch that a proxy finds too large goes in smaller ones", async (t) => {
+  const log: string[] = [];
+  const { url } = await server(t, (one, answer, nth) => {
+    if (one.lines.length < 3) return record(log)(one, answer, nth);
+    answer.writeHead(413, { "content-type": "text/html" });
+    answer.end("<html>too large</html>");
+  });
+  const audit = client(t, { url });
+  await Promise.all(events(40).map((event) => audit.record(event)));
+  assert.equal(log.length, 40);
+  const none = await server(t, (_one, answer) => void answer.writeHead(413).end());
+  await assert.rejects(client(t, { url: none.url }).record({ event_type: "x" }), { kind: "too_large" });
+});
+
+test("a handshake that fails for another reason than the certificate is tried again", async (t) => {
+  let connections = 0;
+  const made = createTcpServer((socket) => {
+    connections++;
+    socket.on("error", () => {});
+    // An alert, internal_error, as of one that is about to end; then one that speaks no TLS.
+    const text = connections === 1 ? Buffer.from([21, 3, 3, 0, 2, 2, 80]) : "HTTP/1.1 503 Not Now\r\n\r\n";
+    socket.once("data", () => socket.end(text));
+  });
+  await new Promise<void>((resolve) => made.listen(0, "127.0.0.1", resolve));
+  t.after(() => made.close());
+  const audit = client(t, { url: `https://127.0.0.1:${(made.address() as AddressInfo).port}`, timeout: 1_000 });
+  // At its end one may be under way.
+  await assert.rejects(audit.record({ event_type: "x" }), ({ kind }: AuditError) => kind === "unreachable" || kind === "unconfirmed");
+  assert.ok(connections > 2, `${connections}`);
+});
+
+test("trouble with TLS once the event is on its way is no word about the event", async (t) => {
+  const home = directory(t);
+  const [key, cert] = [join(home, "key.pem"), join(home, "cert.pem")];
+  const certificate = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+  execFileSync(
+    "openssl",
+    [...certificate, "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", cert],
+    {
+      stdio: "ignore",
+    },
+  );
+  const log: string[] = [];
+  const tls = { key: readFileSync(key), cert: readFileSync(cert) };
+  // With TLS 1.3 the client is done, and has sent, before it hears that it should have a certificate of its own.
+  const strict = createTlsServer({ ...tls, requestCert: true, rejectUnauthorized: true, minVersion: "TLSv1.3" }, () => log.push("asked"));
+  strict.on("tlsClientError", () => {});
+  await new Promise<void>((resolve) => strict.listen(0, "localhost", resolve));
+  t.after(() => strict.close());
+  const url = `https://localhost:${(strict.address() as AddressInfo).port}`;
+  await assert.rejects(client(t, { url, caFile: cert, timeout: 1_500 }).record({ event_type: "x" }), { kind: "unconfirmed" });
+  // A certificate that nobody vouches for is final, and nothing was sent.
+  await assert.rejects(client(t, { url }).record({ event_type: "x" }), { kind: "tls", maybeRecorded: false });
+  assert.deepEqual(log, []);
 });
 
 test("a query turns pages, and ends where it should", async (t) => {

@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import type { AuditError } from "../src/index.js";
+import { Pacer } from "../src/pacer.js";
+import { judge } from "../src/trust.js";
 import { client, collector, directory, events, FakeCollector, targets } from "./collector.js";
 
 const expected = (count: number): string[] => events(count).map(({ target }) => target);
@@ -291,4 +294,90 @@ test("a collector that comes later takes what waits, in order", async (t) => {
   const fake = await new FakeCollector(t, path).listen();
   await Promise.all(waits);
   assert.deepEqual(targets(fake), expected(50));
+});
+
+test("a refusal after a try that nobody answered is unconfirmed", async (t) => {
+  const fake = await collector(t);
+  fake.script = (line, nth) => {
+    if (nth > 1) return '{"error":{"kind":"forbidden","message":"not you"}}\n';
+    fake.record(line);
+    return null;
+  };
+  const audit = client(t, { socket: fake.path });
+  await assert.rejects(audit.record({ event_type: "x", id: "mine" }), (error: AuditError) => {
+    assert.equal(error.kind, "unconfirmed");
+    assert.equal(error.maybeRecorded, true);
+    assert.equal(error.id, "mine");
+    assert.match(error.message, /forbidden: not you/);
+    return true;
+  });
+  // Of an event that was not sent before, it is what it says.
+  await assert.rejects(audit.record({ event_type: "x" }), { kind: "forbidden", maybeRecorded: false });
+});
+
+test("whoever says tomorrow is asked again in a minute", () => {
+  const pacer = new Pacer();
+  pacer.hold(0, 86_400_000);
+  assert.equal(pacer.waitMs(0), 60_000);
+  const limited = new Pacer();
+  for (let round = 0; round < 3; round++) limited.limited(0, 3e9, 1);
+  assert.ok(limited.waitMs(0) <= 60_000);
+});
+
+test("what waits is bounded in bytes", async (t) => {
+  const fake = await collector(t);
+  fake.script = () => "";
+  const audit = client(t, { socket: fake.path, maxPendingBytes: 1_000 });
+  const large = { event_type: "x", details: { text: "x".repeat(800) } };
+  const first = audit.record(large);
+  await assert.rejects(audit.record(large), { kind: "overflow", maybeRecorded: false });
+  await audit.close({ timeout: 0 });
+  await assert.rejects(first);
+  fake.script = () => undefined;
+  // One that is larger than all that may wait goes by itself, and what is done counts no more.
+  const other = client(t, { socket: fake.path, maxPendingBytes: 1_000 });
+  for (let at = 0; at < 3; at++) await other.record({ event_type: "x", details: { text: "x".repeat(2_000) } });
+});
+
+test("a link that others can turn leads to no socket", async (t) => {
+  if (process.geteuid?.() !== 0) return t.skip("only root can give a directory away");
+  // Not in /tmp, where anybody may write.
+  const home = mkdtempSync("/var/lib/auditctl-node-");
+  t.after(() => rmSync(home, { recursive: true }));
+  chmodSync(home, 0o755);
+  for (const name of ["inner", "open", "safe", "mine"]) mkdirSync(join(home, name), { mode: 0o755 });
+  const server = createServer((socket) => socket.on("error", () => {}));
+  await new Promise<void>((resolve) => server.listen(join(home, "inner/audit.sock"), resolve));
+  const own = createServer();
+  await new Promise<void>((resolve) => own.listen(join(home, "mine/audit.sock"), resolve));
+  t.after(() => {
+    server.close();
+    own.close();
+  });
+  chownSync(join(home, "inner"), 4_242, 4_242);
+  chownSync(join(home, "inner/audit.sock"), 4_242, 4_242);
+  chmodSync(join(home, "open"), 0o1777);
+  symlinkSync(join(home, "inner"), join(home, "open/turned"));
+  symlinkSync(join(home, "inner/audit.sock"), join(home, "open/audit.sock"));
+  symlinkSync(join(home, "mine"), join(home, "open/mine"));
+  symlinkSync("../inner", join(home, "safe/inner"));
+  symlinkSync(join(home, "open/turned"), join(home, "safe/through"));
+  for (const [way, fine] of [
+    ["inner/audit.sock", true],
+    ["safe/inner/audit.sock", true],
+    ["safe/../inner/./audit.sock", true],
+    ["mine/audit.sock", true],
+    ["open/turned/audit.sock", false],
+    ["open/audit.sock", false],
+    ["safe/through/audit.sock", false],
+    ["open/turned/../inner/audit.sock", false],
+    // Root's own, but who says that it still is at the next look?
+    ["open/mine/audit.sock", false],
+  ] as const) {
+    const judged = judge(`${home}/${way}`, []);
+    if (fine) await judged;
+    else await assert.rejects(judged, { kind: "foreign_collector" }, way);
+  }
+  symlinkSync("loop", join(home, "safe/loop"));
+  await assert.rejects(judge(join(home, "safe/loop/audit.sock"), []));
 });

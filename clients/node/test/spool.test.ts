@@ -1,9 +1,22 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { appendFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import fs, {
+  appendFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
 import { test } from "node:test";
 import { AuditClient } from "../src/index.js";
+import { Spool } from "../src/spool.js";
 import { client, collector, directory, events, FakeCollector, targets } from "./collector.js";
 
 const SPOOLER = new URL("./programs/spooler.js", import.meta.url).pathname;
@@ -250,4 +263,75 @@ test("a file that is cut while its writer lives gets a new one, with nothing pro
   await audit.spool({ event_type: "x", target: "2" });
   await audit.drain();
   assert.deepEqual(targets(fake), ["2"]);
+});
+
+test("the names of a new spool are synced, with those above it", (t) => {
+  const home = directory(t);
+  const { openSync, fsyncSync } = fs;
+  const opened = new Map<number, string>();
+  const synced: string[] = [];
+  fs.openSync = ((path: string, flags: string) => {
+    const fd = openSync(path, flags);
+    opened.set(fd, path);
+    return fd;
+  }) as typeof fs.openSync;
+  fs.fsyncSync = (fd) => {
+    synced.push(opened.get(fd) as string);
+    fsyncSync(fd);
+  };
+  syncBuiltinESMExports();
+  try {
+    client(t, { socket: "x", spool: { dir: join(home, "a", "b") } });
+    client(t, { socket: "x", spool: { dir: join(home, "a", "b") } });
+  } finally {
+    fs.openSync = openSync;
+    fs.fsyncSync = fsyncSync;
+    syncBuiltinESMExports();
+  }
+  assert.deepEqual(synced, [join(home, "a"), home]);
+});
+
+test("a lock of a process that cannot be seen from here is kept, while it is touched", async (t) => {
+  const dir = join(directory(t), "spool");
+  const spool = new Spool({ dir }, 200);
+  await spool.append({ id: "a", body: '{"event_type":"x"}' });
+  const sent: string[] = [];
+  const send = async ({ id }: { id: string }): Promise<void> => void sent.push(id);
+  const lock = join(dir, "drain.lock");
+  // This process's own pid, in another container.
+  writeFileSync(lock, `${process.pid} 1 0123456789abcdef other/pid:[1]\n`);
+  let beat = 1;
+  const beats = setInterval(() => utimesSync(lock, beat, beat++), 20);
+  await assert.rejects(spool.drain(send, performance.now() + 500), { kind: "spool" });
+  clearInterval(beats);
+  assert.deepEqual(sent, []);
+  // It falls silent.
+  await spool.drain(send, performance.now() + 10_000);
+  assert.deepEqual(sent, ["a"]);
+  // Of this machine it is known at once.
+  await spool.append({ id: "b", body: '{"event_type":"x"}' });
+  await spool.drain(async () => {
+    const mine = readFileSync(lock, "latin1").split(" ");
+    writeFileSync(join(dir, "copy"), ["999999999", ...mine.slice(1)].join(" "));
+  }, performance.now() + 10_000);
+  renameSync(join(dir, "copy"), lock);
+  await spool.append({ id: "c", body: '{"event_type":"x"}' });
+  await new Spool({ dir }, 1e9).drain(send, performance.now() + 10_000);
+  assert.deepEqual(sent, ["a", "c"]);
+  await spool.close();
+});
+
+test("what is refused is kept within bounds, and stops no drain", async (t) => {
+  const fake = await collector(t);
+  fake.script = () => '{"error":{"kind":"invalid","message":"no"}}\n';
+  const dir = join(directory(t), "spool");
+  const audit = client(t, { socket: fake.path, spool: { dir, maxBytes: 4_000 } });
+  for (let round = 0; round < 8; round++) {
+    for (const event of events(5)) await audit.spool(event);
+    const left = await audit.drain();
+    assert.equal(left.events, 0);
+    assert.ok(left.refused >= 5 && left.refused < 40, `${left.refused}`);
+  }
+  const bytes = ["refused.ndjson", "refused.1.ndjson"].map((name) => statSync(join(dir, name)).size);
+  assert.ok((bytes[0] as number) + (bytes[1] as number) <= 4_000, `${bytes}`);
 });
