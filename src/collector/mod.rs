@@ -15,6 +15,7 @@ mod budget;
 mod connection;
 mod credentials;
 mod decode;
+mod feed;
 mod front;
 mod gate;
 mod http;
