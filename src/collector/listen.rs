@@ -142,13 +142,11 @@ fn greet<S: feed::Sender>(
             return report(SecurityKind::HostilePeer, "too many connections to a listener");
         };
         if let Some(lost) = feed::take(stream, &caller, peer, &mapping, &hub).await {
-            tracing::warn!(
-                code = Warning::ListenerLost.code(),
-                listener = &*name,
-                events = lost.events,
-                reason = lost.why,
-                "events that had been read were not recorded"
+            let text = format!(
+                "listener {name}: {} events that had been read were not recorded: {}",
+                lost.events, lost.why
             );
+            (hub.warn)(&Warning::ListenerLost.says(&text));
         }
     });
 }
