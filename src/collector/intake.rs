@@ -492,13 +492,9 @@ impl<'a> Intake<'a> {
 
     /// Prepares a line, or has it refused.
     fn line(&mut self, line: &[u8]) {
-        let limit = |bucket| self.hub.log.limit_caller(bucket);
-        let allowed = self.caller.bucket().map_or(Ok(()), limit);
         let given = self.id.as_deref().map(|id| (id, KEY_HEADER));
-        let prepared = allowed.and_then(|()| {
-            self.session.prepare_with_id(line, ParseMode::Strict, given, &mut self.batch)
-        });
-        match prepared {
+        let by = (self.caller.bucket(), given);
+        match self.session.prepare_for(by, line, ParseMode::Strict, &mut self.batch) {
             Ok(()) => self.tally.waits(),
             Err(error) => self.tally.refused(error),
         }

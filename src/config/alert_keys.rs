@@ -8,7 +8,6 @@ use super::keys::{DAY, Key, Range, SECOND, kind_of};
 use super::kind::Kind;
 use super::names;
 use super::origin::Origin;
-use super::suggest;
 use super::value::{Field, Raw, RawTable, no_reason};
 
 /// Alerts in one file, at most.
@@ -123,7 +122,7 @@ pub(super) fn own_name(key: &Key<AlertSettings>) -> &'static str {
 
 /// As one would write it in one line; for comparing, and for the record of a change.
 impl Field for Vec<AlertSettings> {
-    const KIND: Kind = Kind::Tables;
+    const KIND: Kind = Kind::Tables("[[alerts]]");
     fn read(_: &Raw) -> Result<Self, String> {
         Err(no_reason())
     }
@@ -166,7 +165,7 @@ pub(super) fn read(
                 None => problems.push(ConfigError::Unknown {
                     origin: at(line),
                     key: format!("alerts.{name}"),
-                    hint: suggest::for_own_key(&name, ALERT_KEYS.iter().map(own_name)),
+                    hint: names::for_own_key(&name, ALERT_KEYS.iter().map(own_name)),
                 }),
             }
         }

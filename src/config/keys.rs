@@ -192,7 +192,7 @@ keys! {
     retention_days [0, 36_500]: "Sealed segments older than this are removed; 0 keeps them for ever";
     retention_requires_backup: "Whether retention removes only records that a backup is proven to hold; false removes old records even if no backup holds them";
     dedupe_window [0, 30 * DAY]: "How long the id of an event is remembered, so that the same event of the same sender is not recorded twice; 0s remembers none";
-    dedupe_ids [0, 100_000_000]: "How many ids are remembered, the newest, at up to 64 bytes of memory each; 0 remembers none";
+    dedupe_ids [0, 100_000_000]: "How many ids are remembered, of all senders together, at up to 64 bytes of memory each; 0 remembers none";
     key_path: "The signing key; unless set, audit.key in log_dir";
     redact (reloads): "Values to replace by their HMAC before they are stored: names of keys, and paths such as details.card.*; see docs/redaction.md";
     redact_key_path: "The key of those HMACs; unless set, audit.redact_key in log_dir";

@@ -29,8 +29,8 @@ pub enum Kind {
     Address,
     /// A web address, or none.
     Url,
-    /// Tables of the file.
-    Tables,
+    /// Tables of the file, each below a line of its own, which is this.
+    Tables(&'static str),
     /// One of a few names.
     Choice(&'static [&'static str]),
     /// A list of such names.
@@ -56,9 +56,7 @@ impl Kind {
             Self::Ids => "a list of numeric ids such as [0, 1000]".to_owned(),
             Self::Address => "\"off\" or an address such as \"127.0.0.1:9750\"".to_owned(),
             Self::Url => "an address such as \"https://hooks.example.com/audit\"".to_owned(),
-            Self::Tables => {
-                "tables in the file, each below a line of its own: [[alerts]], [mapping.NAME]".to_owned()
-            }
+            Self::Tables(line) => format!("tables in the file, each below a line {line} of its own"),
             Self::Choice(names) => {
                 let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
                 format!("one of {}", quoted.join(", "))
@@ -85,7 +83,7 @@ impl Kind {
     pub fn quoted(self) -> bool {
         !matches!(
             self,
-            Self::Bool | Self::Count | Self::Ids | Self::Texts | Self::Choices(_) | Self::Tables
+            Self::Bool | Self::Count | Self::Ids | Self::Texts | Self::Choices(_) | Self::Tables(_)
         )
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
 use super::kind::Kind;
+use super::names;
 use super::origin::Origin;
-use super::suggest;
 use super::value::{Field, Raw, RawTable, no_reason};
 
 /// Listeners in one file, at most.
@@ -95,7 +95,7 @@ fn one(
             _ => problems.push(ConfigError::Unknown {
                 origin: Origin::File { path: path.to_owned(), line: *line },
                 key: format!("listener.{name}.{key}"),
-                hint: suggest::for_own_key(key, LISTENER_KEYS.iter().map(|(key, _)| *key)),
+                hint: names::for_own_key(key, LISTENER_KEYS.iter().map(|(key, _)| *key)),
             }),
         }
     }
@@ -125,7 +125,7 @@ fn parse(text: &str) -> Option<ListenerAddress> {
 
 /// For comparing, and for the record of a change.
 impl Field for Vec<Listener> {
-    const KIND: Kind = Kind::Tables;
+    const KIND: Kind = Kind::Tables("[listener.NAME]");
     fn read(_: &Raw) -> Result<Self, String> {
         Err(no_reason())
     }

@@ -7,7 +7,6 @@ use super::error::ConfigError;
 use super::kind::Kind;
 use super::names;
 use super::origin::Origin;
-use super::suggest;
 use super::value::{Field, Raw, RawTable, no_reason};
 use crate::mapping::{Draft, Mapping, OnRefusal, Shape, Target, TimeFormat};
 
@@ -204,7 +203,7 @@ fn one(
             problems.push(ConfigError::Unknown {
                 origin: at(*line),
                 key: format!("mapping.{name}.{key}"),
-                hint: suggest::for_own_key(key, MAPPING_KEYS.iter().map(|(key, _)| *key)),
+                hint: names::for_own_key(key, MAPPING_KEYS.iter().map(|(key, _)| *key)),
             });
             continue;
         }
@@ -297,7 +296,7 @@ fn values(raw: &Raw) -> Result<Vec<(String, String)>, (String, String)> {
 
 /// For comparing, and for the record of a change.
 impl Field for Mappings {
-    const KIND: Kind = Kind::Tables;
+    const KIND: Kind = Kind::Tables("[mapping.NAME]");
     fn read(_: &Raw) -> Result<Self, String> {
         Err(no_reason())
     }

@@ -61,7 +61,7 @@ fn example_file() -> String {
         .to_owned();
     let defaults = Settings::default();
     let mut section = "";
-    for key in KEYS.iter().filter(|key| key.kind != Kind::Tables) {
+    for key in KEYS.iter().filter(|key| !matches!(key.kind, Kind::Tables(_))) {
         let (own_section, own) = key.name.split_once('.').unwrap_or(("", key.name));
         if own_section != section {
             section = own_section;

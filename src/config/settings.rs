@@ -75,7 +75,7 @@ pub struct Settings {
     pub retention_requires_backup: bool,
     /// How long the id of an event is remembered, so that the same event of the same sender is not recorded twice; 0s remembers none.
     pub dedupe_window: Duration,
-    /// How many ids are remembered, the newest, at up to 64 bytes of memory each; 0 remembers none.
+    /// How many ids are remembered, of all senders together, at up to 64 bytes of memory each; 0 remembers none.
     pub dedupe_ids: usize,
     /// The signing key; unless set, audit.key in log_dir.
     pub key_path: Option<PathBuf>,

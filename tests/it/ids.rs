@@ -209,6 +209,88 @@ fn of_more_ids_than_are_remembered_the_oldest_are_forgotten_and_the_status_says_
     }
 }
 
+/// A batch that is larger than its sender may send at once, with what it has to be told.
+fn lines_with_ids(count: u64) -> Vec<String> {
+    (0..count).map(|n| format!("{{\"event_type\":\"paid\",\"id\":\"{n}\"}}")).collect()
+}
+
+#[test]
+fn a_batch_that_is_larger_than_its_rate_allows_comes_in_when_it_is_sent_whole_again_and_again() {
+    use auditctl::audit::{HandIn, Origin, ParseMode, RateLimit, Via};
+    let dir = Dir::new();
+    let clock = Arc::new(ManualClock::new("2026-03-01T00:00:00Z".parse().expect("a time")));
+    let limit = RateLimit { per_second: 1.0, burst: 10, ..RateLimit::default() };
+    let log = open(Options { rate_limit: Some(limit), clock: clock.clone(), ..options(&dir) });
+    let session = log.session(&Origin::here(Via::Socket), false);
+    let lines = lines_with_ids(25);
+    let lines: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
+    for expected in [10, 20, 25, 25] {
+        let outcomes = session.record_all(&lines, ParseMode::Strict, HandIn::new());
+        let taken = outcomes.iter().take_while(|outcome| outcome.is_ok()).count();
+        assert_eq!(taken, expected);
+        let refused = |outcome: &Result<_, RecordError>| {
+            matches!(outcome, Err(RecordError::RateLimited { .. }))
+        };
+        assert!(outcomes[taken..].iter().all(refused), "{outcomes:?}");
+        clock.advance(Duration::from_secs(10));
+    }
+    // What its sender says under the id of something else costs as any other.
+    let other = br#"{"event_type":"other","id":"0"}"#;
+    let outcomes = session.record_all(&[&other[..]; 11], ParseMode::Strict, HandIn::new());
+    assert!(matches!(outcomes[9], Err(RecordError::Conflict { .. })));
+    assert!(matches!(outcomes[10], Err(RecordError::RateLimited { .. })));
+    log.close().expect("closed");
+    assert_eq!(stored_ids(&dir).len(), 25);
+}
+
+/// A token's rate is another limit than that of sources.
+#[test]
+fn a_body_that_is_larger_than_its_tokens_rate_allows_comes_in_when_it_is_sent_whole_again() {
+    let dir = Dir::new();
+    let token = new_token(&dir, "app", &["--rate", "20"]);
+    let collector = Serving::start(&dir, "[collector]\ntoken_file = \"tokens\"\n");
+    let body = lines_with_ids(100).join("\n");
+    let mut recorded = 0;
+    // More than it may send at once: several tries are needed.
+    for _ in 0..20 {
+        let (status, _, told) = collector.post(LINES, &bearer(&token), &body);
+        let now = told["recorded"].as_u64().expect("a number");
+        assert!(now > recorded || now == 100, "each try brings it on: {told}");
+        recorded = now;
+        if status == 200 {
+            break;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert_eq!(recorded, 100);
+    collector.terminate();
+    assert_eq!(stored_ids(&dir).len(), 100);
+}
+
+#[test]
+fn a_sender_that_sends_many_ids_pushes_out_its_own_also_after_a_restart() {
+    use auditctl::audit::{HandIn, Origin, ParseMode, Via};
+    let dir = Dir::new();
+    let with = || Options { dedupe_ids: 50, rate_limit: None, ..options(&dir) };
+    let of = |uid: u32| Origin { uid: Some(uid), ..Origin::here(Via::Socket) };
+    let mut log = open(with());
+    let send = |log: &auditctl::audit::AuditLog, uid, count| {
+        let session = log.session(&of(uid), true);
+        let lines = lines_with_ids(count);
+        let lines: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
+        let outcomes = session.record_all(&lines, ParseMode::Strict, HandIn::new());
+        let recorded = outcomes.into_iter().map(|outcome| outcome.expect("recorded"));
+        recorded.filter(|recorded| recorded.is_duplicate).count()
+    };
+    assert_eq!(send(&log, 4_001, 10), 0);
+    assert_eq!(send(&log, 4_002, 150), 0);
+    assert_eq!(send(&log, 4_001, 10), 10, "all are known yet");
+    log.close().expect("closed");
+    log = open(with());
+    assert_eq!(send(&log, 4_001, 10), 10, "and again");
+    log.close().expect("closed");
+}
+
 #[test]
 fn over_the_socket_each_line_has_its_answer_also_where_one_comes_twice_at_once() {
     let dir = Dir::new();

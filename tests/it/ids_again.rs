@@ -13,8 +13,9 @@ use auditctl::backup::Wish;
 use auditctl::collector::Trust;
 use auditctl::collector::client::{Answer, Client};
 
-use crate::backups::{Home, all_compressed, copy_dir};
+use crate::backups::{Home, all_compressed, copy_dir, record_into};
 use crate::disk::{Change, Disk, Random, RecordingFs};
+use crate::holes::alter;
 use crate::ids::{UNLIMITED, stored_ids};
 use crate::serving::Serving;
 use crate::support::{Dir, Moments, all_lines, open, options, root_agrees};
@@ -192,6 +193,37 @@ fn a_manifest_that_denies_ids_is_not_believed() {
     drop(log);
 }
 
+/// The same, where a block is damaged as well: what the unsigned manifest says of it is taken
+/// over and signed, but not that there is nothing to be remembered.
+#[test]
+fn an_unsigned_manifest_that_denies_the_ids_of_a_damaged_block_hides_nothing() {
+    let dir = Dir::new();
+    let seqs = log_with(&dir, 600);
+    let path = dir.log().join("audit.manifest.json");
+    let text = std::fs::read_to_string(&path).expect("read");
+    let mut manifest: serde_json::Value = serde_json::from_str(&text).expect("json");
+    manifest["ids_from"] = 1_000_000.into();
+    for segment in manifest["segments"].as_array_mut().expect("segments") {
+        for block in segment["blocks"].as_array_mut().expect("blocks") {
+            block["ids"] = 0.into();
+        }
+    }
+    std::fs::write(&path, manifest.to_string()).expect("written");
+    let first = &manifest["segments"][0];
+    let records = first["records"].as_u64().expect("records");
+    overwrite(&dir.log().join(first["file"].as_str().expect("a file")), 400, &[0xff; 64]);
+    let log = open(small(&dir));
+    let noted = log.manifest();
+    let said = |ids: &Option<u64>| *ids == Some(0);
+    assert!(!noted.segments.iter().flat_map(|s| &s.blocks).any(|block| said(&block.ids)));
+    assert_eq!(noted.ids_from, Some(0));
+    assert_eq!(log.status().expect("a status").get(Word::IdsUnread), records);
+    for (id, seq) in seqs.iter().filter(|(_, seq)| **seq >= records) {
+        assert_eq!(send(&log, id), (*seq, true), "{id}");
+    }
+    drop(log);
+}
+
 #[test]
 fn a_torn_tails_ids_are_gone_with_it_and_those_that_are_adopted_count() {
     let dir = Dir::new();
@@ -265,6 +297,7 @@ fn blocks_that_say_nothing_of_ids_are_read_unless_they_are_older_than_ids() {
         let key = SigningKey::load(&auditctl::fsio::OsFs, &dir.log().join("audit.key"));
         manifest.sign(&key.expect("a key")).expect("signed");
         manifest.store(&auditctl::fsio::OsFs, &path).expect("stored");
+        is_verified(&dir);
         let log = open(small(&dir));
         if older_than_ids {
             assert_eq!(log.manifest().ids_from, Some(manifest.end_seq()));
@@ -272,8 +305,70 @@ fn blocks_that_say_nothing_of_ids_are_read_unless_they_are_older_than_ids() {
         } else {
             all_are_known(&log, &seqs);
         }
-        drop(log);
+        // What this version seals behind it.
+        for n in 0..300 {
+            send(&log, &format!("newer-{n}"));
+        }
+        log.close().expect("closed");
+        is_verified(&dir);
     }
+}
+
+/// `verify` finds nothing to say of the log.
+fn is_verified(dir: &Dir) {
+    use auditctl::audit::read::verify::{Request, verify};
+    use auditctl::audit::read::watch::Unwatched;
+    let fs: auditctl::fsio::SharedFs = Arc::new(auditctl::fsio::OsFs);
+    let (report, _) = verify(&fs, &dir.log(), &Request::default(), &Unwatched).expect("a report");
+    assert!(report.passed(), "{report:?}");
+}
+
+/// A version that knows nothing of ids made the manifest anew, and lost what they are noted
+/// by: one block that has them noted is enough to know that there were some.
+#[test]
+fn a_log_that_an_older_version_had_in_between_is_read_for_its_ids() {
+    use auditctl::audit::files::manifest::Manifest;
+    use auditctl::audit::keys::signer::SigningKey;
+    let dir = Dir::new();
+    let seqs = log_with(&dir, 600);
+    let path = dir.log().join("audit.manifest.json");
+    let (mut manifest, _) =
+        Manifest::load_signed(&auditctl::fsio::OsFs, &path).expect("read").expect("there");
+    manifest.ids_from = None;
+    let blocks = manifest.segments.iter_mut().skip(1).flat_map(|segment| &mut segment.blocks);
+    blocks.for_each(|block| block.ids = None);
+    let key = SigningKey::load(&auditctl::fsio::OsFs, &dir.log().join("audit.key"));
+    manifest.sign(&key.expect("a key")).expect("signed");
+    manifest.store(&auditctl::fsio::OsFs, &path).expect("stored");
+    is_verified(&dir);
+    let log = open(small(&dir));
+    assert_eq!(log.manifest().ids_from, Some(0));
+    all_are_known(&log, &seqs);
+    log.close().expect("closed");
+    is_verified(&dir);
+}
+
+#[test]
+fn records_of_a_hole_may_have_had_ids_until_the_window_is_past_them() {
+    use auditctl::clock::ManualClock;
+    let home = Home::new();
+    let clock = Arc::new(ManualClock::new("2026-03-01T00:00:00Z".parse().expect("a time")));
+    let with = || Options { clock: clock.clone(), ..home.options() };
+    let log = open(with());
+    record_into(&log, 20);
+    log.close().expect("closed");
+    alter(&home.log_dir().join("audit.log"), 7);
+    let unread = |options: Options| {
+        let log = open(options);
+        let unread = log.status().expect("a status").get(Word::IdsUnread);
+        log.close().expect("closed");
+        unread
+    };
+    assert_eq!(unread(Options { accept_corruption: true, ..with() }), 1);
+    clock.advance(Duration::from_secs(23 * 3_600));
+    assert_eq!(unread(with()), 1, "also of a log that is opened again");
+    clock.advance(Duration::from_secs(3_600));
+    assert_eq!(unread(with()), 0);
 }
 
 const ROUNDS: u32 = 100;

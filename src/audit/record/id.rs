@@ -1,7 +1,7 @@
 //! An event's id: its sender's own name for it, under which it is recorded once.
 //!
 //! An id belongs to its sender, by the system's word: two senders may use the same. What
-//! is remembered of one are two digests under a key that this process draws, so that
+//! is remembered of one are digests under a key that this process draws, so that
 //! nobody can look for ids that collide.
 
 use std::borrow::Cow;
@@ -18,6 +18,8 @@ use crate::clock::Timestamp;
 /// What two events have in common that are the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
+    /// Of the sender alone.
+    pub(crate) sender: u64,
     /// Of the sender and its id.
     pub(crate) name: [u64; 2],
     /// Of what the event says: its text as it is stored, without what the log adds to it
@@ -50,7 +52,8 @@ impl IdKey {
         let length = (sender.len() as u64).to_le_bytes();
         let name = self.digest(0, [&length, sender.as_bytes(), id.as_bytes()]);
         let content = self.digest(1, [content, &[], &[]]);
-        Fingerprint { name: [word(&name, 0), word(&name, 1)], content: word(&content, 0) }
+        let sender = word(&self.digest(2, [sender.as_bytes(), &[], &[]]), 0);
+        Fingerprint { sender, name: [word(&name, 0), word(&name, 1)], content: word(&content, 0) }
     }
 
     fn digest(&self, kind: u8, parts: [&[u8]; 3]) -> [u8; 32] {

@@ -1,11 +1,13 @@
 //! The window of ids: which events are known, so that one that is sent again is not
 //! recorded again.
 //!
-//! It holds the newest ids, so many at most and not longer than so long. Each takes
-//! [`BYTES_AN_ID`] at most. The time that counts is that of acceptance, and it passes as the
+//! It holds so many ids at most, and not longer than so long. Each takes [`BYTES_AN_ID`] at
+//! most. Where there is no room for another, the sender that has the most loses its oldest:
+//! whoever sends many shortens the window for nobody else. The time that counts is that of acceptance, and it passes as the
 //! boot clock has it: a wall clock that is set makes no id older or younger.
 
-mod ring;
+mod shares;
+mod slab;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -14,7 +16,9 @@ use std::time::Duration;
 
 use crate::audit::record::id::Fingerprint;
 use crate::clock::Timestamp;
-use ring::Ring;
+pub(crate) use shares::Fair;
+use shares::Shares;
+use slab::Slab;
 use table::Table;
 
 /// What one id takes at most, once there are many: its entry, and its part of the table.
@@ -62,16 +66,19 @@ struct Entry {
     seq: u64,
     /// When it was accepted, in µs, on a clock that nobody sets.
     at: i64,
+    /// Where its sender's next one is.
+    next: u32,
 }
 
 /// The ids that are remembered.
 #[derive(Debug)]
 pub(crate) struct IdWindow {
     limits: IdLimits,
-    /// In the order of their seqs.
-    entries: Ring,
+    entries: Slab,
     /// Where they are, by name.
     table: Table,
+    /// Whose they are.
+    shares: Shares,
     /// How far the wall clock was set ahead since the log was opened, in µs.
     set_ahead: i64,
     /// Ids that were forgotten before their time, for want of room.
@@ -82,8 +89,9 @@ impl IdWindow {
     pub(crate) fn new(limits: IdLimits) -> Self {
         Self {
             limits,
-            entries: Ring::default(),
+            entries: Slab::default(),
             table: Table::default(),
+            shares: Shares::default(),
             set_ahead: 0,
             crowded_out: 0,
         }
@@ -119,11 +127,11 @@ impl IdWindow {
         self.limits.is_over(entry.at, now)
     }
 
-    fn find(&self, name: [u64; 2]) -> Option<(usize, &Entry)> {
-        let slot = self
-            .table
-            .find(name[0], |nth| self.entries.get(nth).is_some_and(|entry| entry.name == name))?;
-        Some((slot, self.entries.get(self.table.at(slot)?)?))
+    /// Its place in the table, and it.
+    fn find(&self, name: [u64; 2]) -> Option<(table::Place, &Entry)> {
+        let is_it = |nth| self.entries.get(nth).is_some_and(|entry| entry.name == name);
+        let (place, nth) = self.table.find(name[0], is_it)?;
+        Some((place, self.entries.get(nth)?))
     }
 
     /// What is known of an event that comes in now.
@@ -158,14 +166,22 @@ impl IdWindow {
             return;
         }
         self.forget_some(A_FEW, now);
+        let Fingerprint { sender, name, content } = *fingerprint;
         while self.entries.len() >= self.limits.count {
-            self.forget_first(now);
+            let whose = match self.oldest() {
+                Some((whose, entry)) if self.is_over(entry, now) => Some(whose),
+                _ => self.shares.largest(sender),
+            };
+            let Some(whose) = whose else { break };
+            self.forget_first(whose, now);
         }
-        let Fingerprint { name, content } = *fingerprint;
-        let nth = self.entries.push(Entry { name, content, seq, at });
+        let nth = self.entries.put(Entry { name, content, seq, at, next: 0 });
+        if let Some(last) = self.shares.add(sender, nth, seq) {
+            self.entries.set_next(last, nth);
+        }
         match self.find(name) {
             // One that is too old, which goes with its turn.
-            Some((slot, _)) => self.table.set(slot, nth),
+            Some((place, _)) => self.table.set(place, nth),
             None => {
                 let entries = &self.entries;
                 let hash = |nth| entries.get(nth).map_or(0, |entry| entry.name[0]);
@@ -180,26 +196,35 @@ impl IdWindow {
         self.forget_some(most, self.steady(now));
     }
 
+    fn oldest(&self) -> Option<(u64, &Entry)> {
+        let (whose, nth) = self.shares.oldest()?;
+        Some((whose, self.entries.get(nth)?))
+    }
+
     fn forget_some(&mut self, most: usize, now: i64) {
         for _ in 0..most {
-            match self.entries.first() {
-                Some(entry) if self.is_over(entry, now) => self.forget_first(now),
+            match self.oldest() {
+                Some((whose, entry)) if self.is_over(entry, now) => self.forget_first(whose, now),
                 _ => return,
             }
         }
     }
 
-    fn forget_first(&mut self, now: i64) {
-        let Some((nth, entry)) = self.entries.first_nth() else { return };
+    /// Forgets a sender's oldest.
+    fn forget_first(&mut self, whose: u64, now: i64) {
+        let Some(nth) = self.shares.first(whose) else { return };
+        let Some(entry) = self.entries.get(nth).copied() else { return };
         let entries = &self.entries;
         let hash = |nth| entries.get(nth).map_or(0, |entry| entry.name[0]);
         // Not where the id came again since, after its time.
         if self.table.remove(entry.name[0], nth, hash) && !self.is_over(&entry, now) {
             self.crowded_out += 1;
         }
-        self.entries.pop();
+        let next = entries.get(entry.next).map_or(0, |next| next.seq);
+        self.shares.remove_first(whose, (entry.next, next));
+        self.entries.free(nth);
         if self.entries.len() == 0 {
-            (self.entries, self.table) = (Ring::starting_at(nth + 1), Table::default());
+            (self.entries, self.table) = (Slab::default(), Table::default());
         }
     }
 }

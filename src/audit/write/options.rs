@@ -228,7 +228,7 @@ pub struct Options {
     /// How long an event's [`id`](crate::Event::id) is remembered: the same event of the same
     /// sender is not recorded again meanwhile. Zero remembers none; default 24 h.
     pub dedupe_window: Duration,
-    /// How many ids are remembered, the newest, at 64 bytes of memory each at most; 0
+    /// How many ids are remembered, of all senders, at 64 bytes of memory each at most; 0
     /// remembers none; default 1,000,000.
     pub dedupe_ids: usize,
     /// Who knows what backups hold, and can prove it. Default none: nobody can, and

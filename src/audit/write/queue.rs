@@ -252,6 +252,12 @@ impl Queue {
         Ok(Submitted { first_seq, count, repeats })
     }
 
+    /// Whether an event is recorded already, with this content. It is not counted.
+    pub(crate) fn is_recorded(&self, id: &Fingerprint) -> bool {
+        let now = self.clock.now();
+        matches!(self.lock().ids.look(id, now), Known::Same(_))
+    }
+
     /// Takes over what is known of the time before, once the opening is recorded and before
     /// anybody can hand in an event.
     pub(crate) fn remember(&self, ids: IdWindow) {

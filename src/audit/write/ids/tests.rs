@@ -6,12 +6,12 @@ use proptest::prelude::*;
 /// The same, the obvious way.
 #[derive(Default)]
 struct Naive {
-    /// Name, content, seq, when.
-    seen: VecDeque<(u64, u64, u64, i64)>,
+    /// Sender and name, content, seq, when.
+    seen: VecDeque<((u64, u64), u64, u64, i64)>,
 }
 
 impl Naive {
-    fn look(&self, (name, content): (u64, u64), now: i64, age: i64) -> Known {
+    fn look(&self, (name, content): ((u64, u64), u64), now: i64, age: i64) -> Known {
         match self.seen.iter().rev().find(|seen| seen.0 == name) {
             Some((.., at)) if now - at >= age => Known::New,
             Some((_, known, seq, _)) if *known == content => Known::Same(*seq),
@@ -20,20 +20,37 @@ impl Naive {
         }
     }
 
-    fn add(&mut self, (name, content): (u64, u64), seq: u64, now: i64, count: usize, age: i64) {
+    /// How many a sender has.
+    fn share(&self, sender: u64) -> usize {
+        self.seen.iter().filter(|seen| seen.0.0 == sender).count()
+    }
+
+    fn add(
+        &mut self,
+        (name, content): ((u64, u64), u64),
+        (seq, now): (u64, i64),
+        (count, age): (usize, i64),
+    ) {
         while self.seen.front().is_some_and(|(.., at)| now - at >= age) {
             self.seen.pop_front();
         }
         while self.seen.len() >= count {
-            self.seen.pop_front();
+            let by_size = |sender: &u64| (self.share(*sender), *sender == name.0, *sender);
+            let largest = self.seen.iter().map(|seen| seen.0.0).max_by_key(by_size);
+            let first = self.seen.iter().position(|seen| Some(seen.0.0) == largest);
+            self.seen.remove(first.expect("it has one"));
         }
         self.seen.push_back((name, content, seq, now));
     }
 }
 
 fn print(name: u64, content: u64) -> Fingerprint {
+    of_sender(0, name, content)
+}
+
+fn of_sender(sender: u64, name: u64, content: u64) -> Fingerprint {
     // Names that want the same places of the table.
-    Fingerprint { name: [name % 5, name], content }
+    Fingerprint { sender, name: [name % 5, 1_000 * sender + name], content }
 }
 
 fn window(count: usize, age_us: u64) -> IdWindow {
@@ -45,23 +62,24 @@ proptest! {
     #[test]
     fn the_window_answers_as_a_naive_list_does_however_the_clock_is_set(
         count in 1_usize..40, age in 1_i64..200,
-        steps in proptest::collection::vec((0_u64..60, 0_u64..2, 0_i64..9, -500_i64..500, any::<bool>()), 1..400),
+        steps in proptest::collection::vec((0_u64..4, 0_u64..60, 0_u64..2, 0_i64..9, -500_i64..500, any::<bool>()), 1..400),
     ) {
         let mut window = window(count, age as u64);
         let mut naive = Naive::default();
         let (mut steady, mut wall) = (1_000_i64, 50_000_i64);
-        for (seq, (name, content, passed, set, is_set)) in steps.into_iter().enumerate() {
+        for (seq, (sender, name, content, passed, set, is_set)) in steps.into_iter().enumerate() {
             (steady, wall) = (steady + passed, wall + passed);
             if is_set {
                 window.clock_set(Timestamp::from_micros(wall), Timestamp::from_micros(wall + set));
                 wall += set;
             }
             let now = Timestamp::from_micros(wall);
-            let known = window.look(&print(name, content), now);
-            prop_assert_eq!(known, naive.look((name, content), steady, age));
+            let print = of_sender(sender, name, content);
+            let known = window.look(&print, now);
+            prop_assert_eq!(known, naive.look(((sender, name), content), steady, age));
             if known == Known::New {
-                window.add(&print(name, content), seq as u64, now);
-                naive.add((name, content), seq as u64, steady, count, age);
+                window.add(&print, seq as u64, now);
+                naive.add(((sender, name), content), (seq as u64, steady), (count, age));
             }
             prop_assert!(window.len() <= count);
         }
@@ -115,29 +133,48 @@ fn an_id_takes_no_more_memory_than_is_said() {
         // Any that spreads.
         next = next.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let name = [next ^ (next >> 29), seq];
-        window.add(&Fingerprint { name, content: 0 }, seq, Timestamp::from_micros(seq as i64));
+        window.add(
+            &Fingerprint { sender: seq % 3, name, content: 0 },
+            seq,
+            Timestamp::from_micros(seq as i64),
+        );
         if seq % 10_000 == 9_999 {
             most = most.max(window.bytes() as f64 / window.len() as f64);
         }
     }
     assert_eq!((window.len(), window.crowded_out()), (1_000_000, 200_000));
     assert!(most < BYTES_AN_ID as f64, "{most} bytes");
+    let largest = window.table.largest_part();
+    assert!(largest <= 1_000_000 / 100, "so many places move at a time: {largest}");
     println!("{most:.1} bytes an id at most, {:.1} when full", window.bytes() as f64 / 1e6);
 }
 
 #[test]
-fn numbers_may_come_round() {
-    let mut table = Table::default();
-    let base = 3 * u64::from(u32::MAX) - 20;
-    let hash = |nth: u64| nth % 7;
-    for nth in base..base + 40 {
-        table.insert(hash(nth), nth, hash);
-        if nth >= base + 10 {
-            assert!(table.remove(hash(nth - 10), nth - 10, hash));
-        }
+fn a_sender_that_sends_many_pushes_out_its_own() {
+    let mut window = window(100, 1_000_000);
+    let at = Timestamp::from_micros;
+    for seq in 0..40 {
+        window.add(&of_sender(1, seq, 0), seq, at(seq as i64));
     }
-    for nth in base..base + 40 {
-        let found = table.find(hash(nth), |other| other == nth).and_then(|slot| table.at(slot));
-        assert_eq!(found, (nth >= base + 30).then_some(nth), "{nth}");
+    for seq in 40..2_000 {
+        window.add(&of_sender(2, seq, 0), seq, at(seq as i64));
     }
+    let known = |seq, sender| window.look(&of_sender(sender, seq, 0), at(2_000)) != Known::New;
+    assert!((0..40).all(|seq| known(seq, 1)), "all of who has fewer");
+    assert!((1_940..2_000).all(|seq| known(seq, 2)) && !known(1_939, 2));
+    assert_eq!((window.len(), window.crowded_out()), (100, 1_900));
+}
+
+#[test]
+fn of_ids_that_are_found_from_the_newest_on_each_sender_has_its_share() {
+    let mut fair = Fair::new(100);
+    for seq in (40..2_000).rev() {
+        fair.take((seq, of_sender(2, seq, 0), 0));
+    }
+    for seq in (0..40).rev() {
+        fair.take((seq, of_sender(1, seq, 0), 0));
+    }
+    let found: Vec<u64> = fair.into_found().into_iter().map(|(seq, ..)| seq).collect();
+    let expected: Vec<u64> = (0..40).chain(1_940..2_000).collect();
+    assert_eq!(found, expected);
 }

@@ -32,7 +32,7 @@ impl AuditLog {
     ) -> Result<Receipt, RecordError> {
         self.0.not_forked()?;
         let mut body = Vec::with_capacity(512);
-        let id = self.encode(&mut event, origin, exempt, &mut body)?;
+        let id = self.encode(&mut event, origin, (exempt, None), &mut body)?;
         let pushed = self.0.shared.queue.push(&body, event.timestamp_value(), id.as_ref());
         let accepted = pushed.inspect_err(|error| self.count_refusal(error, 1))?;
         Ok(Receipt {
@@ -42,12 +42,14 @@ impl AuditLog {
         })
     }
 
-    /// Redacts, validates, rate-limits and encodes; counts what is refused.
+    /// Redacts, validates, rate-limits and encodes; counts what is refused. What is recorded
+    /// already costs nobody anything of its rate: otherwise who sends a batch again, which
+    /// is more than it may send at once, would never come to the end of it.
     fn encode(
         &self,
         event: &mut Event,
         origin: &EncodedOrigin,
-        exempt: bool,
+        (exempt, caller): (bool, Option<&str>),
         body: &mut Vec<u8>,
     ) -> Result<Option<Fingerprint>, RecordError> {
         let shared = &self.0.shared;
@@ -60,14 +62,32 @@ impl AuditLog {
             let detail = "control characters in an identifier were replaced";
             shared.security.report(SecurityKind::Sanitized, event.source_name(), detail);
         }
-        if !exempt && shared.limiter.is_limiting() {
+        let by_source = !exempt && shared.limiter.is_limiting();
+        let limited = |event: &Event| {
+            caller.map_or(Ok(()), |caller| self.limit_caller(caller))?;
+            if !by_source {
+                return Ok(());
+            }
             let source = event.source_name().unwrap_or_else(|| origin.default_source());
-            self.limit(&shared.limiter, Some(origin.sender()), source)?;
-        }
+            self.limit(&shared.limiter, Some(origin.sender()), source)
+        };
+        let Some(id) = event.id_value() else {
+            limited(event)?;
+            encode_body(event, origin, body);
+            return Ok(None);
+        };
         let start = body.len();
         let content = encode_body(event, origin, body);
-        let content = &body[start..start + content];
-        Ok(event.id_value().map(|id| self.0.id_key.of(origin.id_sender(), id, content)))
+        let id = self.0.id_key.of(origin.id_sender(), id, &body[start..start + content]);
+        let is_limited = by_source || caller.is_some();
+        if is_limited
+            && !shared.queue.is_recorded(&id)
+            && let Err(refused) = limited(event)
+        {
+            body.truncate(start);
+            return Err(refused);
+        }
+        Ok(Some(id))
     }
 
     fn limit(
@@ -225,18 +245,44 @@ impl Session {
         mode: ParseMode,
         batch: &mut Batch,
     ) -> Result<(), RecordError> {
-        self.prepare_with_id(line, mode, None, batch)
+        self.prepare_for((None, None), line, mode, batch)
     }
 
-    /// The same, of an event whose id was given beside it, too.
+    /// The same, of an event whose id was given beside it, too, and which is taken from the
+    /// bucket of a caller among [`callers`](AuditLog::callers) as well.
     ///
     /// # Errors
     /// As [`prepare`](Self::prepare), and if the line has another id.
-    pub fn prepare_with_id(
+    #[doc(hidden)]
+    pub fn prepare_for(
         &self,
+        (caller, given): (Option<&str>, Option<(&str, &'static str)>),
         line: &[u8],
         mode: ParseMode,
-        given: Option<(&str, &'static str)>,
+        batch: &mut Batch,
+    ) -> Result<(), RecordError> {
+        let Some(caller) = caller else {
+            return self.prepare_limited((None, given), line, mode, batch);
+        };
+        // What has no id is taken before anything is made of it.
+        let has_id = given.is_some() || memchr::memmem::find(line, b"\"id\"").is_some();
+        if !has_id {
+            self.log.limit_caller(caller)?;
+            return self.prepare_limited((None, given), line, mode, batch);
+        }
+        let prepared = self.prepare_limited((Some(caller), given), line, mode, batch);
+        if matches!(&prepared, Err(error) if !matches!(error, RecordError::RateLimited { .. })) {
+            // Looking at it was work, too.
+            self.log.limit_caller(caller)?;
+        }
+        prepared
+    }
+
+    fn prepare_limited(
+        &self,
+        (caller, given): (Option<&str>, Option<(&str, &'static str)>),
+        line: &[u8],
+        mode: ParseMode,
         batch: &mut Batch,
     ) -> Result<(), RecordError> {
         self.log.0.not_forked()?;
@@ -248,7 +294,8 @@ impl Session {
             }
             event = event.id(id);
         }
-        let id = self.log.encode(&mut event, &self.origin, self.exempt, &mut batch.bytes)?;
+        let limits = (self.exempt, caller);
+        let id = self.log.encode(&mut event, &self.origin, limits, &mut batch.bytes)?;
         batch.ids.extend(id.map(|id| (batch.entries.len(), id)));
         let caller_time = event.timestamp_value();
         batch.entries.push(Entry {

@@ -150,11 +150,13 @@ impl Opening<'_> {
         manifest.first_key = Some(evidence.keys.first_key());
         if manifest.ids_from.is_none() {
             // Before the first event of this version: what a manifest that was signed without
-            // it does not count, others sealed. One that nobody signed tells nothing.
-            let blocks = manifest.segments.iter().flat_map(|segment| &segment.blocks);
-            let uncounted = blocks.filter(|block| block.ids.is_none() && !block.is_hole());
-            let end = uncounted.map(|block| block.tree.end()).max();
-            manifest.ids_from = Some(end.filter(|_| evidence.was_signed).unwrap_or(0));
+            // it does not count, others sealed. One that nobody signed tells nothing, nor does
+            // one that an older version made anew, of a log that had ids before.
+            let blocks = || manifest.segments.iter().flat_map(|segment| &segment.blocks);
+            let had_ids = blocks().any(|block| block.ids.is_some());
+            let end = blocks().map(|block| block.tree.end()).max();
+            let is_told = evidence.was_signed && !had_ids;
+            manifest.ids_from = Some(end.filter(|_| is_told).unwrap_or(0));
         }
         if !ended.is_empty() {
             // Before the epoch's first head: whatever happens until the record is written,

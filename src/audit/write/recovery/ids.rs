@@ -4,7 +4,9 @@
 //! Only records count that are proven: a block is read, and its lines have to give the
 //! hashes that the signed manifest has of it. The manifest also says how many records of a
 //! block matter here, so that blocks without any are not read; a log without ids opens as
-//! fast as ever. A block that cannot be read costs its ids, and the status page says so.
+//! fast as ever. A block that cannot be read costs its ids, and so does a hole; the status page
+//! says so. Of each sender the newest count, as the window has them; so many are looked at, at
+//! most, that nobody makes an opening endless.
 //!
 //! Time that passed is told by the times of acceptance, and by what the log says of clocks
 //! that were set. An id may be remembered longer than it should be, and is never forgotten
@@ -16,14 +18,16 @@ use rayon::prelude::*;
 use super::Opening;
 use crate::audit::files::manifest::{Manifest, Segment};
 use crate::audit::files::segment::{Active, Block};
-use crate::audit::record::id::{Fingerprint, IdKey, Recalled};
+use crate::audit::record::id::{IdKey, Recalled};
 use crate::audit::state::trouble::Trouble;
 use crate::audit::tree::merkle::Range;
-use crate::audit::write::ids::{IdLimits, IdWindow};
+use crate::audit::write::ids::{Fair, IdLimits, IdWindow};
 use crate::clock::{ClockWatch, Timestamp};
 
 /// Blocks that are read at a time: at first one, for a short window.
 const BLOCKS_AT_ONCE: usize = 16;
+/// Ids that are looked at, for each that is remembered: one sender's may hide another's.
+const LOOKS: usize = 4;
 
 /// The ids of a log that is opened.
 #[derive(Debug)]
@@ -55,13 +59,30 @@ struct Look<'a> {
     now: i64,
     /// How far the clock was set ahead after the records that come next.
     set_ahead: i64,
-    found: Vec<(u64, Fingerprint, i64)>,
+    found: Fair,
+    looked_at: usize,
     unread: u64,
 }
 
 impl Look<'_> {
-    fn is_enough(&self) -> bool {
-        self.found.len() >= self.limits.count
+    fn is_over(&self, at: Timestamp) -> bool {
+        self.limits.is_over(at.micros().saturating_add(self.set_ahead), self.now)
+    }
+
+    /// Records that are lost to it, where they may be of the time that counts.
+    fn miss(&mut self, block: &Block) {
+        // What is known of when a hole's records were made is all that its neighbours tell.
+        if block.is_hole() && self.is_over(block.max_timestamp) {
+            return;
+        }
+        self.unread += block.records;
+        let (first, end) = (block.first_seq, block.tree.end());
+        tracing::warn!(
+            code = Trouble::IdsUnread.code(),
+            first,
+            end,
+            "records cannot be read, and ids that they have are not known"
+        );
     }
 
     /// Takes what a block's records say, from the last one on; whether more is wanted.
@@ -78,10 +99,16 @@ impl Look<'_> {
                     if is_sure && self.limits.is_over(at, self.now) {
                         return false;
                     }
-                    self.found.push((seq, fingerprint, at));
-                    if self.is_enough() {
+                    if self.looked_at >= self.limits.count.saturating_mul(LOOKS) {
+                        tracing::warn!(
+                            code = Trouble::IdsUnread.code(),
+                            end = seq + 1,
+                            "the log has more ids than are looked at; older ones are not known"
+                        );
                         return false;
                     }
+                    self.looked_at += 1;
+                    self.found.take((seq, fingerprint, at));
                 }
             }
         }
@@ -107,7 +134,8 @@ impl Opening<'_> {
             adopted: &manifest.adopted,
             now: now.micros(),
             set_ahead: set.max(0),
-            found: Vec::new(),
+            found: Fair::new(limits.count),
+            looked_at: 0,
             unread: 0,
         };
         if !limits.remember_nothing() {
@@ -115,8 +143,8 @@ impl Opening<'_> {
         }
         let Look { found, unread, .. } = look;
         let mut window = IdWindow::new(limits);
-        for (seq, fingerprint, at) in found.iter().rev() {
-            window.recall(fingerprint, *seq, Timestamp::from_micros(*at), now);
+        for (seq, fingerprint, at) in found.into_found() {
+            window.recall(&fingerprint, seq, Timestamp::from_micros(at), now);
         }
         KnownIds { window, unread }
     }
@@ -151,17 +179,7 @@ impl Opening<'_> {
                             return;
                         }
                     }
-                    None => {
-                        let block = place.block();
-                        look.unread += block.records;
-                        let (first, end) = (block.first_seq, block.tree.end());
-                        tracing::warn!(
-                            code = Trouble::IdsUnread.code(),
-                            first,
-                            end,
-                            "records cannot be read, and ids that they have are not known"
-                        );
-                    }
+                    None => look.miss(place.block()),
                 }
             }
             at_once = (2 * at_once).min(BLOCKS_AT_ONCE);
@@ -172,6 +190,7 @@ impl Opening<'_> {
     /// noted.
     fn said_in(&self, key: &IdKey, place: &Place<'_>) -> Option<Vec<(u64, Recalled)>> {
         let lines = match place {
+            _ if place.block().is_hole() => return None,
             Place::Sealed(segment, block) => self.lines_of(segment, block)?,
             Place::Active(active, block) => {
                 let mut lines = vec![0; usize::try_from(block.raw_bytes).ok()?];
@@ -195,7 +214,7 @@ fn may_matter(block: &Block, none_before: u64) -> bool {
         // An older version sealed it; it knew nothing of ids.
         None => block.tree.end() <= none_before,
     };
-    !block.is_hole() && !is_known_to_have_none
+    !is_known_to_have_none
 }
 
 fn is_noted(lines: &[u8], block: &Block) -> bool {

@@ -82,7 +82,8 @@ impl Opening<'_> {
         let mut sealed = match believed {
             Ok(manifest) => self.refit(manifest, signed.records)?,
             Err(reason) => {
-                let hint = stored.filter(|stored| stored.log_id == signed.log_id).cloned();
+                let hint = stored.filter(|stored| stored.log_id == signed.log_id);
+                let hint = hint.cloned().map(without_ids);
                 self.rebuild(hint, reason, signed)?
             }
         };
@@ -368,6 +369,15 @@ impl Opening<'_> {
         self.fs.rename(&temporary, to)?;
         self.fs.sync_dir(&self.paths.dir)
     }
+}
+
+/// What nobody signed may say which records there were, since the signed root proves it. It may
+/// not say that they have no ids: nothing proves that, and what is made of it is signed.
+fn without_ids(mut hint: Manifest) -> Manifest {
+    hint.ids_from = None;
+    let blocks = hint.segments.iter_mut().flat_map(|segment| &mut segment.blocks);
+    blocks.for_each(|block| block.ids = None);
+    hint
 }
 
 /// The segment as a plain file.
