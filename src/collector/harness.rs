@@ -17,8 +17,8 @@ use super::gate::Strangers;
 use super::places::Place;
 use super::seats::Guest;
 use super::{
-    CollectorError, CollectorOptions, Hub, Prepared, Reloaded, TokenOptions, front, gate, http,
-    prepare,
+    CollectorError, CollectorOptions, Hub, Prepared, Reloaded, TokenOptions, feed, front, gate,
+    http, prepare,
 };
 use crate::audit::AuditLog;
 
@@ -111,6 +111,33 @@ impl Harness {
             let served = front::converse(ours, peer, &self.hub, self.router.clone(), seat);
             let ((), answers) = tokio::join!(served, talk(theirs, chunks));
             answers
+        })
+    }
+
+    /// How many events of what a program of this process's own user sends to a listener of
+    /// this format are lost; `meanwhile` is called before it sends anything.
+    ///
+    /// # Errors
+    /// As [`socket`](Self::socket), and when there is no such format.
+    pub fn listener(
+        &self,
+        format: &str,
+        meanwhile: impl FnOnce(),
+        chunks: &[&[u8]],
+    ) -> io::Result<usize> {
+        let mapping = self.hub.mappings.get(format).ok_or(io::ErrorKind::NotFound)?;
+        self.runtime.block_on(async {
+            let (ours, theirs) = UnixStream::pair()?;
+            let (ip, uid) = (IpAddr::from(Ipv4Addr::LOCALHOST), rustix::process::getuid().as_raw());
+            let peer = gate::Peer { ip, uid: Some(uid) };
+            let caller = gate::Caller::Listener { uid, groups: Vec::new() };
+            let taken = feed::take(ours, &caller, peer, &mapping, &self.hub);
+            let sent = async {
+                meanwhile();
+                talk(theirs, chunks).await
+            };
+            let (lost, sent) = tokio::join!(taken, sent);
+            sent.map(|_| lost.map_or(0, |lost| lost.events))
         })
     }
 }

@@ -19,11 +19,13 @@ use super::reply::{App, error};
 use super::upload::Upload;
 use super::{Hub, accept};
 use crate::audit::record::event::{MAX_DETAILS_BYTES, MAX_LINE_BYTES};
-use crate::audit::{Event, EventError, ParseMode};
+use crate::audit::{Event, EventError, ParseMode, RecordError};
 use crate::mapping::{Found, Mapped, Mapping, Misfit, NotMapped, OnRefusal, Piece, Shape, Target};
 
 /// Misfits that an answer names.
 const MAX_NAMED: usize = 10;
+/// Pieces until others have their turn.
+const TURN: u32 = 64;
 /// How long a request may be held up, altogether, for the rate of its events.
 const PACED: Duration = Duration::from_secs(5);
 
@@ -166,21 +168,19 @@ impl<'a> Ingest<'a> {
     }
 
     /// The line of a foreign event; what is none is refused and counted.
-    pub(super) fn line_of(&mut self, found: Found) -> Option<Vec<u8>> {
+    pub(super) fn line_of(&mut self, found: Found) -> Result<Vec<u8>, RecordError> {
         let error = match found.piece {
             Piece::Object(object) => match self.apply(&object) {
                 Ok(mapped) => {
                     self.misfits += mapped.misfits.len() as u64;
-                    return Some(mapped.line);
+                    return Ok(mapped.line);
                 }
                 Err(error) => refusal(error),
             },
             Piece::TooLong(actual) => EventError::LineTooLong { actual },
             Piece::Bad(what) => EventError::Malformed(what),
         };
-        // Counted there; nobody waits for an answer.
-        let _ = self.intake.session.refuse(error);
-        None
+        Err(self.intake.session.refuse(error))
     }
 
     /// Records such a line.
@@ -201,14 +201,18 @@ impl<'a> Ingest<'a> {
             let part = upload.next().await.map_err(|why| cut(self.intake.hub, why))?;
             let Some(part) = part else { break };
             self.intake.may()?;
-            let mut rest = &part[..];
+            let (mut rest, mut turn) = (&part[..], 0);
             while let Some(found) = pieces.next(&mut rest) {
                 self.piece(found).await?;
+                turn += 1;
+                if turn % TURN == 0 {
+                    tokio::task::yield_now().await;
+                }
             }
             self.intake.handed(pieces.bytes()).await?;
         }
         self.intake.may()?;
-        if let Some(found) = pieces.end() {
+        while let Some(found) = pieces.end() {
             self.piece(found).await?;
         }
         self.intake.submit().await

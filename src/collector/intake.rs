@@ -310,7 +310,7 @@ pub(super) struct Intake<'a> {
     batch: Batch,
     pub(super) tally: Tally,
     /// The last record accepted.
-    last: Option<u64>,
+    pub(super) last: Option<u64>,
     share: Share,
     /// What unpacking holds of it.
     unpacking: usize,
@@ -473,6 +473,11 @@ impl<'a> Intake<'a> {
         self.share.shrink(bytes);
         let patience = self.hub.log.options().overflow_timeout;
         self.share.grow(bytes, patience).await.map_err(|NoRoom| no_room(self.hub))
+    }
+
+    /// Holds nothing until it holds something again.
+    pub(super) fn give_back(&mut self) {
+        self.share.shrink(0);
     }
 
     pub(super) async fn take(&mut self, line: &[u8]) -> Result<(), Why> {

@@ -15,6 +15,7 @@ mod budget;
 mod connection;
 mod credentials;
 mod decode;
+mod feed;
 mod front;
 mod gate;
 mod http;
@@ -241,6 +242,7 @@ struct Hub {
     audit_reads: bool,
     mappings: crate::config::Mappings,
     vitals: vitals::Vitals,
+    warn: Arc<Warn>,
 }
 
 impl Hub {
@@ -278,6 +280,7 @@ impl Hub {
             turns: Arc::default(),
             imports: Arc::default(),
             vitals: vitals::Vitals::new(Arc::clone(&options.health)),
+            warn: Arc::clone(&options.warn),
             log,
         })
     }

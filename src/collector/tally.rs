@@ -56,6 +56,15 @@ pub(super) enum Refused {
     Some,
 }
 
+/// See [`Tally::left`].
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// The lines, from 1.
+    pub(super) lines: BTreeSet<u64>,
+    /// To send them again now and here is in vain, or would record them twice.
+    pub(super) is_final: bool,
+}
+
 /// The fates of a request's lines, in order.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -297,14 +306,20 @@ impl Tally {
         if is_same && self.recorded() == 0 { Refused::Everything(first) } else { Refused::Some }
     }
 
-    /// The lines, from 1, that were refused and may be taken later.
-    pub(super) fn again(&self) -> BTreeSet<u64> {
-        let refused = self.runs.iter().filter(|run| match &run.fate {
-            Fate::Refused(error) => error.retry_after().is_some(),
-            Fate::Waiting => true,
-            _ => false,
-        });
-        refused.flat_map(|run| run.line..run.line + run.lines).collect()
+    /// What is neither recorded nor refused for what it is.
+    pub(super) fn left(&self) -> Left {
+        let mut left = Left::default();
+        for run in &self.runs {
+            left.is_final |= match &run.fate {
+                Fate::Waiting => false,
+                Fate::Unsure(..) => true,
+                Fate::Refused(RecordError::Event(_) | RecordError::Conflict { .. }) => continue,
+                Fate::Refused(error) => error.retry_after().is_none(),
+                Fate::Recorded(_) | Fate::Scattered(..) | Fate::Duplicate(_) => continue,
+            };
+            left.lines.extend(run.line..run.line + run.lines);
+        }
+        left
     }
 
     /// Why something was refused that may be taken later.
@@ -494,6 +509,27 @@ mod tests {
     fn limited(source: &str, millis: u64) -> RecordError {
         let retry_after = Duration::from_millis(millis);
         RecordError::RateLimited { source_name: source.to_owned(), retry_after }
+    }
+
+    #[test]
+    fn what_the_log_does_not_take_any_more_is_left_and_nothing_else_is() {
+        let mut tally = Tally::default();
+        let invalid = || RecordError::Event(EventError::Malformed("it is none".to_owned()));
+        tally.refused(invalid());
+        tally.refused(limited("a", 5));
+        tally.refused(RecordError::Conflict { seq: 7 });
+        let left = tally.left();
+        assert_eq!((left.lines.into_iter().collect::<Vec<_>>(), left.is_final), (vec![2], false));
+        for error in [RecordError::Closed, RecordError::Failed { reason: "it died".to_owned() }] {
+            let mut tally = Tally::default();
+            tally.refused(invalid());
+            tally.waits();
+            tally.waits();
+            tally.refuse_waiting(&error);
+            let left = tally.left();
+            assert_eq!(left.lines.into_iter().collect::<Vec<_>>(), [2, 3], "{error}");
+            assert!(left.is_final, "{error}");
+        }
     }
 
     fn read(tally: &Tally) -> Value {

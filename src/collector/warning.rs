@@ -27,7 +27,7 @@ coded! {
     SocketKept = "socket_kept",
     /// A connection could not be accepted.
     NotAccepted = "not_accepted",
-    /// Events that came in at a listener were not recorded before the collector stopped.
+    /// Events that came in at a listener were read and not recorded.
     ListenerLost = "listener_lost",
     /// The tokens could not be read again; the old ones stay.
     TokensKept = "tokens_kept",

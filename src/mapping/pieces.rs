@@ -6,14 +6,17 @@
 //! object is JSON to the last digit is told by whoever reads it.
 //!
 //! What is no JSON is told once, and the input is read again from the next line that
-//! begins with a bracket: a line that is broken costs no other line.
-
-use std::collections::VecDeque;
+//! begins with a bracket: a line that is broken costs no other line. What is read again is
+//! never more than a few times what came, so that no input costs more than its length.
 
 /// Objects and arrays inside each other, at most: far more than the log takes.
 const MAX_DEPTH: usize = 256;
 /// Keys are compared with those of the path up to so many bytes.
 const MAX_KEY: usize = 256;
+/// Elements of one document that are no objects: with one more it is no batch of events.
+const MAX_STRAY: usize = 10_000;
+/// So many bytes are read again for each that came, at most.
+const MAX_AGAIN: u64 = 8;
 
 /// A part of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,8 +83,25 @@ pub struct Pieces {
     line: u64,
     /// The last byte ended a line.
     is_at_begin: bool,
-    /// What is read again.
-    again: VecDeque<u8>,
+    again: Again,
+    /// Elements of this document that are no objects.
+    stray: usize,
+    /// Bytes that came, and those of them that were to be read again.
+    came: u64,
+    reread: u64,
+}
+
+/// What is read again.
+#[derive(Clone, Debug, Default)]
+struct Again {
+    text: Vec<u8>,
+    at: usize,
+}
+
+impl Again {
+    fn is_empty(&self) -> bool {
+        self.at >= self.text.len()
+    }
 }
 
 /// What is being cut out.
@@ -129,33 +149,57 @@ impl Pieces {
             held: Held::default(),
             line: 1,
             is_at_begin: true,
-            again: VecDeque::new(),
+            again: Again::default(),
+            stray: 0,
+            came: 0,
+            reread: 0,
         }
+    }
+
+    /// As after the end of a document.
+    fn forget(&mut self) {
+        let new = Self::new(&self.records, self.max);
+        let again = std::mem::take(&mut self.again);
+        *self = Self { line: self.line, again, came: self.came, reread: self.reread, ..new };
+    }
+
+    /// Whether an object, or what is around objects, has begun and is not whole.
+    #[must_use]
+    pub fn is_within(&self) -> bool {
+        let between = self.open.is_empty() || self.array == Some(self.open.len());
+        self.held.is_on || self.within != Within::Nothing || !between
     }
 
     /// Bytes that are held.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.held.text.capacity() + self.again.capacity()
+        self.held.text.capacity() + self.again.text.capacity()
     }
 
     /// Reads on, and takes what was read from the front of `input`; what was found first.
     /// `None`: all of it was read.
     pub fn next(&mut self, input: &mut &[u8]) -> Option<Found> {
         loop {
-            if self.again.is_empty() {
-                let (read, found) = self.read(input);
-                *input = input.get(read..).unwrap_or_default();
-                if found.is_some() || (self.again.is_empty() && input.is_empty()) {
-                    return found;
-                }
+            let mut again = std::mem::take(&mut self.again);
+            let is_again = !again.is_empty();
+            let bytes = if is_again { &again.text[again.at..] } else { *input };
+            let (read, seen) = self.read(bytes);
+            if is_again {
+                again.at += read;
+                self.again = again;
             } else {
-                let again: Vec<u8> = std::mem::take(&mut self.again).into();
-                let (read, found) = self.read(&again);
-                // What is read again once more comes before what was not reached.
-                self.again.extend(&again[read..]);
-                if found.is_some() {
-                    return found;
+                self.came += read as u64;
+                *input = &input[read..];
+            }
+            match seen {
+                Seen::Nothing => {}
+                Seen::Found(found) => return Some(found),
+                Seen::Broken(what) => return Some(self.broken(what)),
+            }
+            if self.again.is_empty() {
+                self.again = Again::default();
+                if input.is_empty() {
+                    return None;
                 }
             }
         }
@@ -166,32 +210,35 @@ impl Pieces {
         *self = Self::new(&self.records, self.max);
     }
 
-    /// The input is over: what of it is not whole.
+    /// The input is over: what of it is not whole, until nothing is left.
     pub fn end(&mut self) -> Option<Found> {
+        if let Some(found) = self.next(&mut &b""[..]) {
+            return Some(found);
+        }
         // A number or a word ends with the input.
         if self.within == Within::Scalar
             && let Some(found) = self.next(&mut &b"\n"[..])
         {
             return Some(found);
         }
-        let is_over = matches!(self.expect, Expect::Top | Expect::Line { .. });
-        let line = if self.held.is_on { self.held.line } else { self.line };
-        let was_too_long = self.held.is_on && self.held.bytes > self.max;
-        let bytes = self.held.bytes;
-        *self = Self { line: self.line, ..Self::new(&self.records, self.max) };
-        if is_over {
+        if matches!(self.expect, Expect::Top | Expect::Line { .. }) {
+            self.forget();
             return None;
         }
-        let piece = if was_too_long {
-            Piece::TooLong(bytes)
+        let held = std::mem::take(&mut self.held);
+        let line = if held.is_on { held.line } else { self.line };
+        self.forget();
+        let piece = if held.is_on && held.bytes > self.max {
+            Piece::TooLong(held.bytes)
         } else {
             Piece::Bad("the input ends before this JSON document does".to_owned())
         };
+        self.go_back(held.text);
         Some(Found { piece, line })
     }
 
     /// Reads until something was found; how much was read.
-    fn read(&mut self, bytes: &[u8]) -> (usize, Option<Found>) {
+    fn read(&mut self, bytes: &[u8]) -> (usize, Seen) {
         let mut at = 0;
         // From here on nothing was added to what is held.
         let mut from = 0;
@@ -219,17 +266,24 @@ impl Pieces {
                     self.held.add(&bytes[from..at], self.max);
                     from = at;
                     if let Some(found) = self.ended() {
-                        return (at, Some(found));
+                        return (at, Seen::Found(found));
+                    }
+                    if self.stray > MAX_STRAY {
+                        let what = format!(
+                            "more than {MAX_STRAY} elements of this are no objects; the rest of it \
+                             is not looked at"
+                        );
+                        return (at, Seen::Broken(what));
                     }
                 }
                 Err(what) => {
                     self.held.add(&bytes[from..at], self.max);
-                    return (at, Some(self.broken(what)));
+                    return (at, Seen::Broken(what));
                 }
             }
         }
         self.held.add(&bytes[from.min(at)..], self.max);
-        (at, None)
+        (at, Seen::Nothing)
     }
 
     fn string(&mut self, rest: &[u8], is_key: bool, escaped: bool) -> Result<Step, String> {
@@ -408,7 +462,7 @@ impl Pieces {
         let held = std::mem::take(&mut self.held);
         let mut misfit: Option<&str> = None;
         if self.open.is_empty() {
-            (self.matched, self.array) = (0, None);
+            (self.matched, self.array, self.stray) = (0, None, 0);
             misfit = self.misfit.take();
         }
         if !held.is_on {
@@ -421,6 +475,10 @@ impl Pieces {
             (None, b'{') if held.bytes > self.max => Piece::TooLong(held.bytes),
             (None, b'{') => Piece::Object(held.text),
             (None, first) => {
+                self.stray += 1;
+                if self.stray > MAX_STRAY {
+                    return None;
+                }
                 let what = match first {
                     b'[' => "an array",
                     b'"' => "a string",
@@ -442,17 +500,43 @@ impl Pieces {
         let what = if line == self.line { what } else { format!("{what} (line {})", self.line) };
         let was_too_long = held.is_on && held.bytes > self.max;
         let begins = self.is_at_begin;
-        let again = std::mem::take(&mut self.again);
-        *self = Self { line: self.line, again, ..Self::new(&self.records, self.max) };
+        self.forget();
         self.expect = Expect::Line { begins };
-        if let Some(end) = memchr::memrchr(b'\n', &held.text)
-            && matches!(held.text.get(end + 1), Some(b'{' | b'['))
-        {
-            self.again.extend(&held.text[end + 1..]);
-            self.expect = Expect::Top;
-        }
+        self.go_back(held.text);
         let piece = if was_too_long { Piece::TooLong(held.bytes) } else { Piece::Bad(what) };
         Found { piece, line }
+    }
+
+    /// Reads on with the first line behind what is broken that begins with a bracket: where
+    /// a line was not finished, the next ones are whole. The last such line, if more than
+    /// that would be read too often.
+    fn go_back(&mut self, held: Vec<u8>) {
+        let begins = |end: &usize| matches!(held.get(end + 1), Some(b'{' | b'['));
+        let Some(first) = memchr::memchr_iter(b'\n', &held).find(begins) else { return };
+        let is_too_often =
+            |from: usize| self.reread + (held.len() - from) as u64 > MAX_AGAIN * self.came;
+        let from = if is_too_often(first + 1) {
+            let last = memchr::memrchr_iter(b'\n', &held).find(begins);
+            last.unwrap_or(first) + 1
+        } else {
+            first + 1
+        };
+        let text = &held[from..];
+        self.reread += text.len() as u64;
+        self.line -= memchr::memchr_iter(b'\n', text).count() as u64;
+        (self.expect, self.is_at_begin) = (Expect::Top, true);
+        if self.again.is_empty() {
+            self.again = Again { text: held, at: from };
+        } else {
+            // It was being read again, and what is held is the end of what was.
+            self.again.at -= text.len();
+        }
+    }
+
+    /// Bytes that came, and those that were to be read again.
+    #[cfg(test)]
+    pub(super) fn effort(&self) -> (u64, u64) {
+        (self.came, self.reread)
     }
 }
 
@@ -460,4 +544,10 @@ enum Step {
     Read(usize),
     /// So much was read, and what is held may be whole.
     Ended(usize),
+}
+
+enum Seen {
+    Nothing,
+    Found(Found),
+    Broken(String),
 }

@@ -40,10 +40,9 @@ fn cut(records: &str, max: usize, input: &[u8], step: usize) -> Vec<(u64, Piece)
             }
         }
     }
-    while let Some(next) = pieces.next(&mut &b""[..]) {
+    while let Some(next) = pieces.end() {
         found.push((next.line, next.piece));
     }
-    found.extend(pieces.end().map(|next| (next.line, next.piece)));
     found
 }
 
@@ -123,6 +122,81 @@ fn a_broken_line_costs_no_other_line() {
     }
     let deep = format!("{{\"a\":{}}}\n{{\"b\":2}}", "[".repeat(300));
     assert_eq!(objects("items", &deep), ["bad: it is nested deeper than 256 levels", r#"{"b":2}"#]);
+}
+
+#[test]
+fn a_line_that_was_not_finished_costs_none_of_those_behind_it() {
+    let comma = |line| format!("bad: a comma or }} is expected here (line {line})");
+    for (input, expected) in [
+        ("{\"a\":\n{\"b\":1}\n{\"c\":1}\n", vec![&*comma(3), r#"{"b":1}"#, r#"{"c":1}"#]),
+        (
+            "{\"a\":\n{\"b\":1}\n",
+            vec!["bad: the input ends before this JSON document does", r#"{"b":1}"#],
+        ),
+        (
+            "{\"a\":\n{\"a\":\n{\"b\":1}\n{\"c\":1}\n",
+            vec![&*comma(4), &*comma(4), r#"{"b":1}"#, r#"{"c":1}"#],
+        ),
+        (
+            "{\"items\":[{\"n\":1},\n{\"a\":\n{\"b\":1}\n{\"c\":1}\n",
+            vec![r#"{"n":1}"#, &*comma(4), r#"{"b":1}"#, r#"{"c":1}"#],
+        ),
+        (
+            "{\"a\":\n{\"b\":\"x\n{\"c\":1}\n",
+            vec![
+                "bad: a text is not closed on its line (line 2)",
+                "bad: a text is not closed on its line",
+                r#"{"c":1}"#,
+            ],
+        ),
+    ] {
+        assert_eq!(objects("items", input), expected, "{input}");
+    }
+    let found = cut("items", 1 << 10, b"{\"a\":\n\n{\"b\":1}\n{\"c\":1}\n7\n", 4);
+    let lines: Vec<u64> = found.into_iter().map(|(line, _)| line).collect();
+    assert_eq!(lines, [1, 3, 4, 5], "and each is told with its own line");
+}
+
+#[test]
+fn no_input_costs_more_than_a_few_times_its_length() {
+    // A document of nothing but numbers, read a second time because of its end.
+    let stray = format!("{{\"a\":\n[{}}}\n{{\"b\":1}}", "1,".repeat(100_000));
+    let found = cut("", 1 << 20, stray.as_bytes(), 1 << 16);
+    assert_eq!(found.len(), 1 + 10_000 + 1 + 1);
+    assert_eq!(found[10_002], (3, Piece::Object(b"{\"b\":1}".to_vec())));
+
+    // Lines of which each begins another object, and none is finished.
+    let begun = format!("{{\"{}\":\n", "k".repeat(1_000));
+    let input = begun.repeat(200) + "}\n{\"b\":1}\n";
+    let mut pieces = Pieces::new(&[], 1 << 20);
+    let (mut rest, mut objects) = (input.as_bytes(), 0);
+    while let Some(found) = pieces.next(&mut rest) {
+        objects += usize::from(matches!(found.piece, Piece::Object(_)));
+    }
+    let (came, reread) = pieces.effort();
+    assert_eq!((objects, came), (1, input.len() as u64));
+    assert!(reread > 0 && reread <= 8 * came, "{reread} of {came} bytes again");
+}
+
+#[test]
+fn what_has_begun_is_told_from_what_lies_between_two_objects() {
+    for (input, is_within) in [
+        ("", false),
+        ("{\"a\":1}\n", false),
+        ("{\"a\":1", true),
+        ("{", true),
+        ("[{\"a\":1},", false),
+        ("[{\"a\":1},{", true),
+        ("{\"items\":", true),
+        ("{\"items\":[", false),
+        ("{\"items\":[{}]", true),
+        ("no JSON", false),
+    ] {
+        let mut pieces = Pieces::new(&["items".to_owned()], 1 << 10);
+        let mut rest = input.as_bytes();
+        while pieces.next(&mut rest).is_some() {}
+        assert_eq!(pieces.is_within(), is_within, "{input}");
+    }
 }
 
 #[test]

@@ -180,6 +180,23 @@ fn a_peer_removed_on_reload_is_cut_off() {
 }
 
 #[test]
+fn what_a_listener_has_read_and_the_log_takes_no_more_is_counted() {
+    let lines: &[u8] = b"{\"type\":\"request\"}\n{\"type\":\"response\"}\n{\"type\":";
+    for (is_closed, lost) in [(false, 0), (true, 3)] {
+        let dir = Dir::new();
+        let (options, _fs) = failing(&dir);
+        let log = open(options);
+        let harness = Harness::new(log.clone(), None).expect("a collector");
+        let close = || {
+            if is_closed {
+                log.close().expect("closed");
+            }
+        };
+        assert_eq!(harness.listener("vault", close, &[lines]).expect("a listener"), lost);
+    }
+}
+
+#[test]
 fn http_answers_201_only_after_the_last_event_is_durable() {
     for (kind, body, status) in [(JSON, EVENT.to_owned(), 201), (LINES, EVENT.repeat(3), 200)] {
         let dir = Dir::new();

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -158,6 +158,8 @@ pub(super) struct Lines {
     digest: Sha256,
     /// Cuts objects out, where a line is no event.
     pieces: Option<Pieces>,
+    /// An object that was cut out and not asked for yet.
+    ready: Option<mapping::Found>,
     /// Bytes altogether, where that is known.
     pub(super) length: Option<u64>,
 }
@@ -198,6 +200,7 @@ impl Lines {
             read: Rc::default(),
             digest: Sha256::new(),
             pieces,
+            ready: None,
             length,
         };
         lines.next_file()?;
@@ -265,12 +268,20 @@ impl Lines {
         Ok(())
     }
 
-    /// Whether the next line is there without waiting for it.
-    pub(super) fn has_whole_line(&self) -> bool {
-        let buffered = self.current.as_ref().map(BufReader::buffer);
-        // An object that has begun is soon whole.
-        let end = if self.pieces.is_some() { b'{' } else { b'\n' };
-        buffered.is_some_and(|buffer| memchr::memchr(end, buffer).is_some())
+    /// Whether the next line, or object, is there without waiting for it.
+    pub(super) fn has_whole_line(&mut self) -> bool {
+        let Some(input) = &mut self.current else { return false };
+        let mut buffered = input.buffer();
+        let Some(pieces) = &mut self.pieces else {
+            return memchr::memchr(b'\n', buffered).is_some();
+        };
+        if self.ready.is_none() {
+            let before = buffered.len();
+            self.ready = pieces.next(&mut buffered);
+            let read = before - buffered.len();
+            input.consume(read);
+        }
+        self.ready.is_some()
     }
 
     /// A line as it stands in the input, without its end, and how long it is: of one
@@ -313,6 +324,9 @@ impl Lines {
     fn next_piece(&mut self) -> Result<Option<Result<Vec<u8>, EventError>>, CliError> {
         let Some(pieces) = &mut self.pieces else { return Ok(None) };
         let found = loop {
+            if let Some(found) = self.ready.take() {
+                break found;
+            }
             let Some(input) = &mut self.current else { return Ok(None) };
             let mut rest = input.fill_buf().map_err(|error| {
                 let text = format!("the input cannot be read after {}: {error}", self.place);
