@@ -51,7 +51,7 @@ fn cut(mapping: &Mapping, input: &[u8], step: usize) -> Vec<Piece> {
 }
 
 fn map(mapping: &Mapping, object: &[u8]) {
-    let mapped = match mapping.apply(object, MAX_BYTES) {
+    let mapped = match mapping.apply(object, MAX_BYTES, &[]) {
         Ok(mapped) => mapped,
         Err(error) => {
             assert!(error.to_string().len() < 2_048, "nothing is repeated at length");

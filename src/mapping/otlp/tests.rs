@@ -102,17 +102,16 @@ fn what_is_no_request_is_told_and_values_without_end_are_not_followed() {
 
 /// What becomes of each record: its event's name, or what kind of error.
 fn outcomes(body: &[u8], encoding: Encoding) -> Vec<String> {
-    let outcome = |log| match log {
+    let outcome = |log: Result<String, LogError>| match log {
         Ok(text) => {
-            let log: Value = serde_json::from_str::<Value>(text).expect("JSON");
+            let log: Value = serde_json::from_str::<Value>(&text).expect("JSON");
             log["eventName"].as_str().unwrap_or("-").to_owned()
         }
         Err(LogError::Bad(why)) => format!("bad: {why}"),
         Err(other) => format!("{other:?}"),
     };
     let logs = Logs::new(body, encoding, 1 << 20).expect("a request");
-    logs.map(|log: Result<String, LogError>| outcome(log.as_deref().map_err(Clone::clone)))
-        .collect()
+    logs.map(outcome).collect()
 }
 
 #[test]
