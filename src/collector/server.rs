@@ -4,7 +4,7 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
@@ -81,24 +81,52 @@ pub(super) enum Judged {
     },
 }
 
+/// Links on the way to a directory, as many as the kernel follows.
+const MOST_LINKS: usize = 40;
+
 /// A directory's owner, if nobody but that user and root can change what is in it, and
 /// nobody but root which directory that is; else the directory that others may change.
+///
+/// The way is gone as it is written: whoever can change a directory that a link stands in
+/// decides where it leads.
 fn safe_owner(directory: &Path) -> Result<u32, PathBuf> {
-    const OTHERS_WRITE: u32 = 0o022;
-    let real = inspect::resolved(directory).map_err(|_| directory.to_path_buf())?;
-    let fixed = |path: &Path| {
-        let entry = inspect::at(path).ok().flatten();
-        let is = |entry: &inspect::Entry| {
-            entry.kind == Kind::Directory && entry.mode & OTHERS_WRITE == 0
-        };
-        entry.filter(is).map(|entry| entry.uid).ok_or_else(|| path.to_path_buf())
-    };
-    for above in real.ancestors().skip(1) {
-        if fixed(above)? != 0 {
-            return Err(above.to_path_buf());
+    let unknown = || directory.to_path_buf();
+    let mut ahead: Vec<PathBuf> = vec![std::path::absolute(directory).map_err(|_| unknown())?];
+    let (mut here, mut links) = (PathBuf::from("/"), 0);
+    while let Some(path) = ahead.pop() {
+        let mut parts = path.components();
+        let Some(part) = parts.next() else { continue };
+        ahead.push(parts.as_path().to_path_buf());
+        match part {
+            Component::RootDir => here = PathBuf::from("/"),
+            Component::ParentDir => drop(here.pop()),
+            Component::CurDir | Component::Prefix(_) => {}
+            Component::Normal(name) => {
+                if fixed(&here)? != 0 {
+                    return Err(here);
+                }
+                let next = here.join(name);
+                match inspect::link_target(&next) {
+                    Ok(target) if links < MOST_LINKS => {
+                        links += 1;
+                        ahead.push(target);
+                    }
+                    Ok(_) => return Err(unknown()),
+                    Err(_) => here = next,
+                }
+            }
         }
     }
-    fixed(&real)
+    fixed(&here)
+}
+
+/// The owner of a directory that nobody else may change.
+fn fixed(path: &Path) -> Result<u32, PathBuf> {
+    const OTHERS_WRITE: u32 = 0o022;
+    let entry = inspect::at(path).ok().flatten();
+    let is =
+        |entry: &inspect::Entry| entry.kind == Kind::Directory && entry.mode & OTHERS_WRITE == 0;
+    entry.filter(is).map(|entry| entry.uid).ok_or_else(|| path.to_path_buf())
 }
 
 #[cfg(test)]
@@ -137,6 +165,18 @@ mod tests {
         chown(home.path(), Some(4_242), None).expect("chown");
         let above = Err(home.path().to_path_buf());
         assert_eq!(safe_owner(&inner), above, "its owner could put another there");
+        // A link is as safe as the directory that it stands in, wherever it leads.
+        chown(home.path(), Some(0), None).expect("chown");
+        let (link, open) = (home.path().join("link"), home.path().join("open"));
+        std::os::unix::fs::symlink("inner/../inner", &link).expect("link");
+        assert_eq!(safe_owner(&link), Ok(4_242));
+        std::fs::create_dir(&open).expect("directory");
+        mode(&open, 0o1777);
+        std::os::unix::fs::symlink(&inner, open.join("link")).expect("link");
+        assert_eq!(safe_owner(&open.join("link")), Err(open.clone()), "others may put another");
+        let round = home.path().join("round");
+        std::os::unix::fs::symlink("round", &round).expect("link");
+        assert_eq!(safe_owner(&round), Err(round.clone()));
     }
 
     #[test]

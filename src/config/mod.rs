@@ -21,6 +21,7 @@
 mod alert;
 mod alert_keys;
 mod checks;
+mod durability;
 mod error;
 mod file;
 mod keys;
@@ -43,6 +44,7 @@ use std::path::{Path, PathBuf};
 
 pub use alert::{AlertKind, AlertSettings, AlertTrigger, HealthCheckName, SecretUrl, SmtpTls};
 pub use alert_keys::{ALERT_KEYS, MAX_ALERTS};
+pub use durability::Durability;
 pub use error::{ConfigError, ConfigErrors};
 pub use file::{CandidatePaths, candidate_paths};
 pub use keys::{KEYS, Key, Range, find};
@@ -52,7 +54,7 @@ pub use mapping_keys::{MAPPING_KEYS, MAX_MAPPINGS, Mappings, PRESETS};
 pub use origin::{Layer, Origin};
 pub use profile::Profile;
 pub use settings::{
-    AlertingSettings, ArchiveSettings, BackupSettings, CollectorSettings, DiskSettings, Durability,
+    AlertingSettings, ArchiveSettings, BackupSettings, CollectorSettings, DiskSettings,
     HealthSettings, RateLimitSettings, Settings,
 };
 

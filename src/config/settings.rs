@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::alert::{AlertSettings, SecretUrl};
+use super::durability::Durability;
 use super::listener_keys::Listener;
 use super::mapping_keys::Mappings;
 use super::origin::{Origin, Origins};
@@ -13,18 +14,6 @@ use crate::defaults;
 use crate::field_path::FieldPath;
 use crate::origin_prefix::OriginPrefix;
 use crate::units::ByteSize;
-
-/// When an event counts as acknowledged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(not(feature = "testing"), non_exhaustive)]
-pub enum Durability {
-    /// Once it is on disk (after fdatasync): it survives a power loss.
-    #[default]
-    Commit,
-    /// Once it is in the write buffer: a crash may lose up to one
-    /// `write_flush_interval` of acknowledged events.
-    Interval,
-}
 
 /// Every setting, resolved. Made by [`load`](super::load), or by
 /// [`Settings::default`]; ranges are in [`KEYS`](super::KEYS) and

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::durability::Durability;
 use super::kind::Kind;
 use super::names;
 use super::profile::Profile;
-use super::settings::Durability;
 use crate::field_path::{FieldPath, FieldPathError, MAX_FIELD_PATHS};
 use crate::origin_prefix::{OriginPrefix, OriginPrefixError};
 use crate::units::{ByteSize, format_duration, parse_duration};

@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip("flask")
 HERE = Path(__file__).resolve().parent
-ROUNDS = int(os.environ.get("SERVICE_ROUNDS", "40"))
+ROUNDS = int(os.environ.get("SERVICE_ROUNDS", "100"))
 CALLERS = 4
 
 

@@ -232,9 +232,10 @@ def test_a_client_spools_while_the_collector_is_away_and_drains_by_itself(make: 
     collector = make()
     if not collector.ids:
         pytest.skip("this auditctl has no ids")
-    client = Client(str(collector.socket), spool=str(home / "s"), timeout=0.5, drain_every=0.1)
-    assert client.record_or_spool({"event_type": "spooled", "target": "direct"}) is not None
+    with Client(str(collector.socket)) as direct:
+        direct.record({"event_type": "spooled", "target": "direct"})
     collector.kill()
+    client = Client(str(collector.socket), spool=str(home / "s"), timeout=0.5, drain_every=0.1)
     for n in range(5):
         assert client.record_or_spool({"event_type": "spooled", "target": str(n)}) is None
     assert client.spool_state().events == 5
