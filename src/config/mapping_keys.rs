@@ -94,7 +94,7 @@ fn presets() -> &'static [Arc<Mapping>] {
         let path = PathBuf::from("presets.toml");
         let mut problems = Vec::new();
         let mut found = Vec::new();
-        match super::file::entries(&path, PRESETS) {
+        match super::parsed::entries(&path, PRESETS, &|_| false) {
             Ok(entries) => {
                 for entry in entries {
                     if let Raw::Table(table) = entry.raw {

@@ -31,6 +31,7 @@ mod listener_keys;
 mod mapping_keys;
 mod names;
 mod origin;
+mod parsed;
 mod profile;
 #[cfg(test)]
 mod reference;
