@@ -110,7 +110,7 @@ pub fn examine(sources: &Sources<'_>) -> (Settings, Option<ConfigErrors>) {
     if let Some((path, content)) = &sources.file {
         match file::entries(path, content) {
             Ok(entries) => {
-                let is_tables = |entry: &file::Entry| match entry.raw {
+                let is_tables = |entry: &parsed::Entry| match entry.raw {
                     Raw::Tables(_) => entry.name == "alerts",
                     Raw::Table(_) => entry.name == "mapping" || entry.name == "listener",
                     _ => false,
@@ -126,7 +126,7 @@ pub fn examine(sources: &Sources<'_>) -> (Settings, Option<ConfigErrors>) {
     sources.flags.iter().map(from_flag).for_each(&mut take);
 
     let mut settings = layers::resolve(assignments, &mut problems);
-    for file::Entry { name, raw, line } in tables {
+    for parsed::Entry { name, raw, line } in tables {
         let Some((path, _)) = &sources.file else { continue };
         let origin = Origin::File { path: path.clone(), line };
         match raw {
@@ -153,8 +153,8 @@ pub fn examine(sources: &Sources<'_>) -> (Settings, Option<ConfigErrors>) {
     (settings, errors)
 }
 
-fn from_file(path: &Path, entry: file::Entry) -> Result<Assignment, ConfigError> {
-    let file::Entry { name, raw, line } = entry;
+fn from_file(path: &Path, entry: parsed::Entry) -> Result<Assignment, ConfigError> {
+    let parsed::Entry { name, raw, line } = entry;
     let origin = Origin::File { path: path.to_owned(), line };
     if let Some(key) = find(&name) {
         return Ok(Assignment { key, raw, origin });

@@ -156,8 +156,8 @@ test("at its deadline an event is unreachable if it was never sent, and unconfir
   fake.script = () => "";
   const silent = client(t, { socket: fake.path, timeout: 100 });
   await assert.rejects(silent.record({ event_type: "x", id: "mine" }), { kind: "unconfirmed", maybeRecorded: true, id: "mine" });
-  fake.script = () => '{"error":{"kind":"busy","message":"later","retry_after_ms":10}}\n';
-  const busy = client(t, { socket: fake.path, timeout: 100 });
+  fake.script = () => '{"error":{"kind":"busy","message":"later","retry_after_ms":60000}}\n';
+  const busy = client(t, { socket: fake.path, timeout: 1500 });
   await assert.rejects(busy.record({ event_type: "x" }), (error: AuditError) => {
     assert.equal(error.kind, "unreachable");
     assert.match(error.message, /busy: later/);

@@ -233,7 +233,7 @@ def test_a_client_spools_while_the_collector_is_away_and_drains_by_itself(make: 
     if not collector.ids:
         pytest.skip("this auditctl has no ids")
     with Client(str(collector.socket)) as direct:
-        direct.record({"event_type": "spooled", "target": "direct"})
+        direct.record("spooled", target="direct")
     collector.kill()
     client = Client(str(collector.socket), spool=str(home / "s"), timeout=0.5, drain_every=0.1)
     for n in range(5):

@@ -137,13 +137,14 @@ fn broken(error: &serde_json::Error, text: &[u8]) -> String {
     format!("the body is no OTLP request in JSON: {}", JsonError::of(error, text))
 }
 
-/// A number as it is written, with or without quotes.
+/// A number as JSON has it, whether it came with or without quotes: in these it may be written in
+/// ways that JSON does not know, such as 05.
 fn bare(raw: &RawValue) -> Cow<'_, str> {
     let text = raw.get();
     let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    match inner {
-        Some(digits) if digits.parse::<i64>().is_ok() => Cow::Borrowed(digits),
-        _ => Cow::Borrowed(text),
+    match inner.and_then(|digits| digits.parse::<i64>().ok()) {
+        Some(number) => Cow::Owned(number.to_string()),
+        None => Cow::Borrowed(text),
     }
 }
 

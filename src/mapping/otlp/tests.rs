@@ -66,7 +66,7 @@ fn both_encodings_give_the_same_objects() {
                 "eventName": "login", "body": { "stringValue": "hello \u{1}" }, "traceId": "ab".repeat(16),
                 "attributes": [
                     { "key": "user.id", "value": { "stringValue": "alice" } },
-                    { "key": "n", "value": { "intValue": "-5" } },
+                    { "key": "n", "value": { "intValue": "-05" } },
                     { "key": "list", "value": { "arrayValue": { "values": [{ "stringValue": "x" }, {}] } } },
                 ],
             }],

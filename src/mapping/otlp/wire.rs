@@ -53,7 +53,7 @@ impl<'a> Fields<'a> {
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], Wrong> {
         let cut = self.0.split_at_checked(length);
-        let (taken, rest) = cut.ok_or_else(|| "it ends in the middle of a field")?;
+        let (taken, rest) = cut.ok_or("it ends in the middle of a field")?;
         self.0 = rest;
         Ok(taken)
     }

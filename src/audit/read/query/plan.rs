@@ -216,11 +216,11 @@ impl<'a> Planner<'a> {
                 self.effort.skipped_seq += 1;
             } else if !self.overlaps_time(block.min_timestamp, block.max_timestamp) {
                 self.effort.skipped_time += 1;
-            } else if block.ids == Some(0) && asks_for_ids {
-                self.effort.skipped_filter += 1;
-            } else if filters.as_ref().is_some_and(|filters| {
-                !self.probes.iter().all(|names| filters.may_have(nth, names))
-            }) {
+            } else if block.ids == Some(0) && asks_for_ids
+                || filters.as_ref().is_some_and(|filters| {
+                    !self.probes.iter().all(|names| filters.may_have(nth, names))
+                })
+            {
                 self.effort.skipped_filter += 1;
             } else {
                 wanted.push(nth);
