@@ -10,6 +10,7 @@ use auditctl::backup::Unwatched;
 use auditctl::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use auditctl::fsio::OsFs;
 use auditctl::store::fault::{Fault, Operation};
+use auditctl::store::{BackupStore, LocalStore};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -201,7 +202,11 @@ fn a_reload_changes_where_it_ships_to() {
     reload(&to(&first));
     eventually("it is shipped", || shipped(&dir) >= 4);
     reload(&to(&second));
-    eventually("it is shipped there", || second.join("proof").is_dir());
+    // The checkpoint is what makes it one; it comes last.
+    eventually("it is shipped there", || {
+        let listed = LocalStore::new(&second).list().expect("listed");
+        listed.iter().any(|object| object.name.ends_with(".checkpoint"))
+    });
     reload(&ships_to("ftp://acme"));
     eventually("it is refused", || serving.stderr().contains("[settings_kept]"));
     reload("");

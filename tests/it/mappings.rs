@@ -587,7 +587,7 @@ fn an_event_is_not_lost_because_its_sender_gave_it_the_id_of_another() {
 
 #[test]
 fn a_record_of_otlp_that_cannot_be_read_costs_none_but_itself() {
-    let deep = format!("{}{{}}{}", "{\"arrayValue\":{\"values\":[".repeat(100), "]}}".repeat(100));
+    let deep = format!("{}{{}}{}", "{\"arrayValue\":{\"values\":[".repeat(70), "]}}".repeat(70));
     let request = format!(
         "{{\"resourceLogs\":[{{\"scopeLogs\":[{{\"logRecords\":[{{\"eventName\":\"a\"}},{{\"body\":{deep}}},\
          {{\"eventName\":\"b\"}},7]}}]}}]}}"
