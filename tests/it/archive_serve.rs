@@ -202,10 +202,10 @@ fn a_reload_changes_where_it_ships_to() {
     reload(&to(&first));
     eventually("it is shipped", || shipped(&dir) >= 4);
     reload(&to(&second));
-    // The checkpoint is what makes it one; it comes last.
+    // The tail, with its checkpoint, is what makes it an archive; it comes after the keys.
     eventually("it is shipped there", || {
         let listed = LocalStore::new(&second).list().expect("listed");
-        listed.iter().any(|object| object.name.ends_with(".checkpoint"))
+        listed.iter().any(|object| object.name.starts_with("tail/"))
     });
     reload(&ships_to("ftp://acme"));
     eventually("it is refused", || serving.stderr().contains("[settings_kept]"));
