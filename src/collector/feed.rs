@@ -13,7 +13,6 @@ use std::future::Future;
 use std::io;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Hub;
@@ -48,12 +47,15 @@ const NOT_FINISHED: &str = "it was not finished in time";
 const NO_MEMORY: &str = "others filled the memory that collector.max_memory allows";
 
 /// A sender's stream.
-pub(super) trait Sender: AsyncRead + Unpin + Send + 'static {
+pub(super) trait Sender: Unpin + Send + 'static {
     /// Whether its peer notices at once that it is hung up on.
     const NOTICES: bool;
 
-    /// Waits until there is something to read.
+    /// Waits until there is something to read, or seems to be.
     fn wait(&self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Reads what is there, and waits for nothing.
+    fn now(&self, part: &mut [u8]) -> io::Result<usize>;
 
     /// From now on its peer cannot write; what it has written can be read.
     fn shut(&self);
@@ -66,6 +68,10 @@ impl Sender for TcpStream {
         self.readable()
     }
 
+    fn now(&self, part: &mut [u8]) -> io::Result<usize> {
+        self.try_read(part)
+    }
+
     fn shut(&self) {}
 }
 
@@ -74,6 +80,10 @@ impl Sender for UnixStream {
 
     fn wait(&self) -> impl Future<Output = io::Result<()>> + Send {
         self.readable()
+    }
+
+    fn now(&self, part: &mut [u8]) -> io::Result<usize> {
+        self.try_read(part)
     }
 
     fn shut(&self) {
@@ -148,10 +158,11 @@ impl<S: Sender> Feed<'_, S> {
         self.wait().await?;
         self.room().await?;
         let mut part = vec![0; PART];
-        let mut stopping = self.hub.stopping.clone();
-        let read = tokio::select! {
-            read = self.stream.read(&mut part) => read.unwrap_or(0),
-            () = super::stopped(&mut stopping) => return Err(self.leaves(0, &[], STOPPED)),
+        let read = match self.stream.now(&mut part) {
+            Ok(read) => read,
+            // It only seemed so. A read that waits would have no limit of time.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(_) => 0,
         };
         let mut rest = &part[..read];
         if self.ingest.intake.may().is_err() {
