@@ -21,6 +21,10 @@ pub const LISTENER_KEYS: &[(&str, &str)] = &[
     ("format", "The mapping of what is sent there, such as \"vault\""),
 ];
 
+/// What an address has to be, for messages.
+const ADDRESS: &str =
+    "an address on loopback, such as \"127.0.0.1:9751\", or the absolute path of a Unix socket";
+
 /// Where foreign events come in without an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -56,7 +60,7 @@ pub(super) fn read(
     for (name, raw, line) in entries.into_iter().take(MAX_LISTENERS) {
         let Raw::Table(table) = raw else {
             let expected = "a table: [listener.NAME] on a line of its own";
-            problems.push(invalid(path, line, &raw, expected));
+            problems.push(invalid(path, line, &name, &raw, expected));
             continue;
         };
         found.extend(one(path, name, table, problems));
@@ -64,11 +68,11 @@ pub(super) fn read(
     found
 }
 
-fn invalid(path: &Path, line: usize, found: &Raw, expected: &str) -> ConfigError {
+fn invalid(path: &Path, line: usize, key: &str, found: &Raw, expected: &str) -> ConfigError {
     ConfigError::Invalid {
         origin: Origin::File { path: path.to_owned(), line },
         key: "listener",
-        found: found.shown(),
+        found: format!("{key} = {}", found.shown()),
         expected: expected.to_owned(),
         reason: String::new(),
     }
@@ -86,11 +90,11 @@ fn one(
         match (&**key, raw.word_or_text()) {
             ("address", Some(text)) => match parse(text) {
                 Some(parsed) => address = Some(parsed),
-                None => problems.push(invalid(path, *line, raw, LISTENER_KEYS[0].1)),
+                None => problems.push(invalid(path, *line, key, raw, ADDRESS)),
             },
             ("format", Some(text)) => format = Some(text.to_owned()),
             ("address" | "format", None) => {
-                problems.push(invalid(path, *line, raw, &Kind::Text.expectation()));
+                problems.push(invalid(path, *line, key, raw, &Kind::Text.expectation()));
             }
             _ => problems.push(ConfigError::Unknown {
                 origin: Origin::File { path: path.to_owned(), line: *line },

@@ -908,7 +908,7 @@ fn a_listener_that_cannot_be_is_told_before_the_log_is_opened() {
     for (text, part) in [
         (
             "[listener.x]\naddress = \"0.0.0.0:9751\"\nformat = \"vault\"\n",
-            "An address on loopback",
+            "address = \"0.0.0.0:9751\", expected an address on loopback",
         ),
         ("[listener.x]\naddress = \"127.0.0.1:0\"\n", "format is missing"),
         (
