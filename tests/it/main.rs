@@ -41,6 +41,7 @@ mod backups;
 mod bad_day_backups;
 mod bad_days;
 mod between_writes;
+mod browser;
 mod c2sp;
 mod cli;
 mod clock;
@@ -124,6 +125,7 @@ mod openapi;
 mod other_users;
 mod own_files;
 mod packaging;
+mod page;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod paths;

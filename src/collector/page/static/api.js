@@ -63,7 +63,10 @@ export async function ask(path, { method = "GET", accept = "application/json", s
   }
   if (response.ok) return response;
   const refusal = await refused(response);
-  if (refusal.status === 401 && shown === token) throw signedOut(refusal);
+  // Where a collector has no tokens of its own, whoever shows none is forbidden.
+  const unknown = refusal.status === 401 || (refusal.status === 403 && shown === null);
+  if (unknown) refusal.kind = "signed_out";
+  if (unknown && shown === token) throw signedOut(refusal);
   throw refusal;
 }
 
@@ -77,8 +80,7 @@ async function refused(response) {
   let told = {};
   try { told = (await response.json()).error ?? {}; } catch { /* an answer without a body */ }
   const wait = Number(told.retry_after_ms) || Number(response.headers.get("Retry-After")) * 1000 || null;
-  const kind = response.status === 401 ? "signed_out" : String(told.kind ?? `http_${response.status}`);
-  return new Refusal(kind, String(told.message ?? `The collector answered with ${response.status}.`), response.status, wait);
+  return new Refusal(String(told.kind ?? `http_${response.status}`), String(told.message ?? `The collector answered with ${response.status}.`), response.status, wait);
 }
 
 function signedOut(refusal) {

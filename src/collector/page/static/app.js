@@ -4,7 +4,7 @@ import { askJson, hasToken, onSignedOut, Refusal, setToken, takeToken, told } fr
 import { Explore } from "./explore.js";
 import { Now } from "./now.js";
 import { ProofView } from "./proof-view.js";
-import { el, fill, shown, span, stateClass } from "./text.js";
+import { button, el, fill, shown, span, stateClass } from "./text.js";
 import { isLocal, setLocal, stamp, time, zoneName } from "./time.js";
 
 const EVERY = 2_000;
@@ -112,9 +112,9 @@ function showState() {
     node.className = "state bad";
     fill(node, "■ no contact");
     if (alarm.dataset.of !== "contact") {
-      fill(alarm, el("p", {}, el("b", {}, el("span", { "data-part": "why" })), " Since ", el("span", { "data-part": "since" }), ". ", el("span", { "data-part": "age" }), " ",
-        el("span", { "data-part": "next" })), el("button", { type: "button", onclick: () => poll(true) }, "Try now"),
-      el("p", { class: "remedy" }, "If it does not come back by itself: look whether ", el("code", {}, "auditctl serve"), " runs on that machine, and what ", el("code", {}, "auditctl health"), " says there."));
+      fill(alarm, el("p", el("b", el("span", { "data-part": "why" })), " Since ", el("span", { "data-part": "since" }), ". ", el("span", { "data-part": "age" }), " ",
+        el("span", { "data-part": "next" })), button("Try now", () => poll(true), { class: null }),
+      el("p.remedy", "If it does not come back by itself: look whether ", el("code", "auditctl serve"), " runs on that machine, and what ", el("code", "auditctl health"), " says there."));
       alarm.dataset.of = "contact";
     }
     const say = (name, text) => { alarm.querySelector(`[data-part=${name}]`).textContent = text; };
@@ -137,7 +137,7 @@ function showState() {
   if (stale) {
     alarm.hidden = false;
     alarm.dataset.of = "writer";
-    fill(alarm, el("p", {}, el("b", {}, "The writer does not answer. "), shown(status.sample.writer.message ?? "", 1000), " Its last sign of life: ",
+    fill(alarm, el("p", el("b", "The writer does not answer. "), shown(status.sample.writer.message ?? "", 1000), " Its last sign of life: ",
       time(status.sample.writer.last_update), typeof status.sample.writer.age_seconds === "number" && ` (${span(status.sample.writer.age_seconds)} before this look)`, "."));
   } else {
     alarm.hidden = true;
@@ -166,14 +166,14 @@ function speak(text) {
 function showSession(session) {
   const node = part("session");
   if (!session) {
-    fill(node, hasToken() ? "" : el("button", { type: "button", class: "quiet", onclick: () => showForm(null) }, "Sign in"));
+    fill(node, hasToken() ? "" : button("Sign in", () => showForm(null)));
     return;
   }
   const who = session.user ?? session.name ?? (typeof session.uid === "number" ? `uid ${session.uid}` : "token");
   if (node.dataset.of === JSON.stringify([session, isLocal()])) return;
   node.dataset.of = JSON.stringify([session, isLocal()]);
   fill(node, shown(who, 40), ` (${session.role})`, session.expires && [", until ", time(session.expires)], " ",
-    el("button", { type: "button", class: "quiet", onclick: () => { setToken(null); showForm(null); poll(true); } }, "Sign out"));
+    button("Sign out", () => { setToken(null); showForm(null); poll(true); }));
 }
 
 /** The form for a token, and what to do to get one. */
@@ -217,10 +217,10 @@ part("form").addEventListener("submit", (event) => {
 // The zone, the way past the navigation, and being looked at again.
 
 function showZone() {
-  const button = part("zone");
-  button.textContent = isLocal() ? "Times: local" : "Times: UTC";
-  button.setAttribute("aria-pressed", String(isLocal()));
-  button.title = `Times are in ${zoneName()}`;
+  const zone = part("zone");
+  zone.textContent = isLocal() ? "Times: local" : "Times: UTC";
+  zone.setAttribute("aria-pressed", String(isLocal()));
+  zone.title = `Times are in ${zoneName()}`;
 }
 
 part("zone").addEventListener("click", () => {

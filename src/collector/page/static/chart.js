@@ -82,7 +82,7 @@ export class Histogram {
       class: "handle", role: "slider", tabindex: "0", "aria-label": side === 0 ? "Begin of the period" : "End of the period",
       onkeydown: (event) => this.key(event, side),
     }));
-    this.node = el("div", { class: "brush" }, this.drawing, this.handles);
+    this.node = el("div.brush", this.drawing, this.handles);
     this.node.addEventListener("pointerdown", (event) => this.down(event));
     this.node.addEventListener("pointermove", (event) => this.move(event));
     this.node.addEventListener("pointerup", (event) => this.up(event));
@@ -172,16 +172,16 @@ export class Histogram {
 /** The largest values of a field as bars; each is a button that asks for its records. */
 export function bars(values, total, pressed, choose, name) {
   const most = Math.max(...values.map((value) => value.count), 1);
-  return el("ol", { class: "bars" }, values.map((value) => {
+  return el("ol.bars", values.map((value) => {
     const label = `${name(value, true)}: ${count(value.count)} of ${count(total)} records`;
     const inside = [
       gauge(value.count, most, "", "plain"),
-      el("span", { class: "value" }, name(value, false)),
-      el("span", { class: "count" }, count(value.count)),
+      el("span.value", name(value, false)),
+      el("span.count", count(value.count)),
     ];
     inside[0].setAttribute("aria-hidden", "true");
-    if (value.missing || typeof value.value !== "string") return el("li", {}, el("div", { class: "bar" }, inside));
-    return el("li", {}, el("button", {
+    if (value.missing || typeof value.value !== "string") return el("li", el("div.bar", inside));
+    return el("li", el("button", {
       type: "button", class: "bar", "aria-pressed": pressed(value.value), "aria-label": label, onclick: () => choose(value.value),
     }, inside));
   }));
@@ -189,7 +189,7 @@ export function bars(values, total, pressed, choose, name) {
 
 /** The same as a table, for who cannot see the chart. */
 export function table(caption, heads, rows) {
-  return el("table", { class: "plain" }, el("caption", {}, caption), el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
-    el("tbody", {}, rows.map(([first, ...rest]) => el("tr", {}, el("th", { scope: "row" }, first), rest.map((cell) => el("td", {}, cell))))));
+  return el("table.plain", el("caption", caption), el("thead", el("tr", heads.map((head) => el("th", { scope: "col" }, head)))),
+    el("tbody", rows.map(([first, ...rest]) => el("tr", el("th", { scope: "row" }, first), rest.map((cell) => el("td", cell))))));
 }
 

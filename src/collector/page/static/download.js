@@ -2,7 +2,7 @@
 
 import { ask, save, told } from "./api.js";
 import { toFilters } from "./question.js";
-import { bytes, el } from "./text.js";
+import { button, bytes, el } from "./text.js";
 
 const MOST_BYTES = 64 * 1024 * 1024;
 const FORMS = { ndjson: "application/x-ndjson", csv: "text/csv" };
@@ -11,10 +11,10 @@ export class Download {
   /** `question` says what is asked now. */
   constructor(question) {
     this.question = question;
-    this.said = el("span", { class: "note", role: "status", "data-part": "download" });
-    this.stop = el("button", { type: "button", class: "quiet", hidden: true, onclick: () => this.stopping?.abort() }, "Stop");
-    this.buttons = ["NDJSON", "CSV"].map((form) => el("button", { type: "button", class: "quiet", onclick: () => this.run(form.toLowerCase()) }, `Download ${form}`));
-    this.node = el("span", { class: "download" }, this.buttons, this.stop, this.said);
+    this.said = el("span.note", { role: "status", "data-part": "download" });
+    this.stop = button("Stop", () => this.stopping?.abort(), { hidden: true });
+    this.buttons = ["NDJSON", "CSV"].map((form) => button(`Download ${form}`, () => this.run(form.toLowerCase())));
+    this.node = el("span.download", this.buttons, this.stop, this.said);
   }
 
   async run(form) {

@@ -7,8 +7,8 @@ import { list, parse, plain, get, whole } from "./json.js";
 import { FIELDS, fromAddress, isSame, range, SINGLE, toAddress, toCommand, toFilters } from "./question.js";
 import { RecordPanel } from "./record.js";
 import { Rows } from "./rows.js";
-import { copy, count, el, fill, many, named, pattern, shown, span } from "./text.js";
-import { fromMs, stamp, toMs, zoneName } from "./time.js";
+import { button, copy, count, el, fill, many, named, note, pattern, shown } from "./text.js";
+import { stamp, zoneName } from "./time.js";
 
 const PAGE = 100;
 const FOLLOWED = 200;
@@ -20,6 +20,19 @@ const HINTS = {
   type: "login, payment.*", actor: "alice, DOMAIN\\user", source: "web-*", target: "invoice-7", outcome: "failure", id: "the sender's id",
   where: "details.amount >= 1000", grep: "10.0.0.7",
 };
+
+const UNITS = { s: "second", m: "minute", h: "hour", d: "day", month: "month", months: "month", year: "year", years: "year" };
+
+/** `5m` as people say it. */
+function stepWord(step) {
+  const found = /^(\d+)([a-z]+)$/.exec(step ?? "");
+  return found && UNITS[found[2]] ? many(Number(found[1]), UNITS[found[2]]) : "the whole time";
+}
+
+/** Without a fraction that is nothing. */
+function short(time) {
+  return time.replace(/\.0+Z$/, "Z");
+}
 
 export class Explore {
   constructor(shared) {
@@ -40,52 +53,47 @@ export class Explore {
     this.single.seq.placeholder = "100..200";
     this.order = el("select", { id: "order", onchange: () => this.change({ order: this.order.value, at: null }) },
       el("option", { value: "newest" }, "newest first"), el("option", { value: "oldest" }, "oldest first"));
-    this.zoneNote = el("span", { class: "note" });
-    this.chips = el("ul", { class: "chips", "aria-label": "Filters of this question" });
-    const labelled = (label, input) => el("p", { class: "labelled" }, el("label", { for: input.id }, label), input);
-    this.form = el("form", { class: "question", role: "search", "aria-label": "Question", onsubmit: (event) => this.submitted(event) },
-      el("div", { class: "line" }, labelled("Filter by", this.field), labelled("Value", this.value), el("button", { type: "submit" }, "Add and ask")),
-      el("div", { class: "line" }, labelled("Since", this.single.since), labelled("Until", this.single.until), labelled("Records (seq)", this.single.seq), labelled("Order", this.order)),
-      el("div", { class: "line" }, el("div", { class: "periods", role: "group", "aria-label": "Period" }, PERIODS.map(([since, label]) =>
-        el("button", { type: "button", class: "quiet", "data-since": since, onclick: () => this.change({ since, until: "", at: null }) }, label))), this.zoneNote), this.chips);
+    this.zoneNote = el("span.note");
+    this.chips = el("ul.chips", { "aria-label": "Filters of this question" });
+    const labelled = (label, input) => el("p.labelled", el("label", { for: input.id }, label), input);
+    this.form = el("form.question", { role: "search", "aria-label": "Question", onsubmit: (event) => this.submitted(event) },
+      el("div.line", labelled("Filter by", this.field), labelled("Value", this.value), el("button", { type: "submit" }, "Add and ask")),
+      el("div.line", labelled("Since", this.single.since), labelled("Until", this.single.until), labelled("Records (seq)", this.single.seq), labelled("Order", this.order)),
+      el("div.line", el("div.periods", { role: "group", "aria-label": "Period" }, PERIODS.map(([since, label]) =>
+        button(label, () => this.change({ since, until: "", at: null }), { "data-since": since }))), this.zoneNote), this.chips);
 
-    this.said = el("p", { class: "said-of", role: "status" });
+    this.said = el("p.said-of", { role: "status" });
     this.histogram = new Histogram((from, to) => this.brushed(from, to));
-    this.axis = el("p", { class: "axis", "aria-hidden": "true" });
-    this.counts = el("div", {});
-    this.tops = el("div", { class: "tops" });
-    this.summary = el("section", { class: "summary", "aria-label": "Summary" }, el("figure", {}, el("figcaption", {}, this.said), this.histogram.node, this.axis,
-      el("details", { class: "as-table" }, el("summary", {}, "Over time, as a table"), this.counts)), this.tops);
+    this.axis = el("p.axis", { "aria-hidden": "true" });
+    this.counts = el("div");
+    this.tops = el("div.tops");
+    this.summary = el("section.summary", { "aria-label": "Summary" }, el("figure", el("figcaption", this.said), this.histogram.node, this.axis,
+      el("details.as-table", el("summary", "Over time, as a table"), this.counts)), this.tops);
 
-    this.followed = el("button", { type: "button", "aria-pressed": "false", onclick: () => this.toggleFollow() }, "Follow live");
-    this.followNote = el("span", { class: "note", "data-part": "follow" });
+    this.followed = button("Follow live", () => this.toggleFollow(), { class: null, "aria-pressed": "false" });
+    this.followNote = el("span.note", { "data-part": "follow" });
     this.download = new Download(() => this.question);
     this.command = el("code", { "data-part": "command" });
     const commandBox = el("pre", { tabindex: "0", "aria-label": "Command" }, this.command);
-    const copied = el("button", { type: "button", class: "quiet" }, "Copy");
-    copied.addEventListener("click", () => copy(toCommand(this.question), this.command, copied));
-    this.tools = el("div", { class: "tools" }, this.followed, this.followNote, el("button", { type: "button", class: "quiet", onclick: () => this.refresh() }, "Refresh"),
-      this.download.node, el("details", { class: "command" }, el("summary", {}, "The same as a command"), commandBox, copied));
+    const copied = button("Copy", () => copy(toCommand(this.question), this.command, copied));
+    this.tools = el("div.tools", this.followed, this.followNote, button("Refresh", () => this.refresh()),
+      this.download.node, el("details.command", el("summary", "The same as a command"), commandBox, copied));
 
-    this.error = el("div", { class: "alarm", role: "alert", hidden: true });
+    this.error = el("div.alarm", { role: "alert", hidden: true });
     this.rows = new Rows((seq) => this.change({ record: seq }));
-    this.newer = [this.pageButton("Newest", () => this.ends(true)), this.pageButton("‹ Newer", () => this.turn("from"))];
-    this.older = [this.pageButton("Older ›", () => this.turn("before")), this.pageButton("Oldest", () => this.ends(false))];
+    this.newer = [button("Newest", () => this.ends(true)), button("‹ Newer", () => this.turn("from"))];
+    this.older = [button("Older ›", () => this.turn("before")), button("Oldest", () => this.ends(false))];
     this.where = el("span", { "data-part": "where" });
     this.goTo = el("input", { id: "go-to", type: "text", inputmode: "numeric", pattern: "[0-9]*", size: "10", autocomplete: "off" });
-    this.pager = el("nav", { class: "pager", "aria-label": "Pages of records" }, this.newer, this.where, this.older,
+    this.pager = el("nav.pager", { "aria-label": "Pages of records" }, this.newer, this.where, this.older,
       el("form", { onsubmit: (event) => { event.preventDefault(); this.jump(this.goTo.value.trim()); } },
         el("label", { for: "go-to" }, "Go to record"), " ", this.goTo, el("button", { type: "submit", class: "quiet" }, "Go")));
     this.panel = new RecordPanel({
       close: () => this.closeRecord(), show: (seq) => this.change({ record: seq }), filter: (key, value) => this.filter(key, value), address: (seq) => toAddress({ ...this.question, record: seq }),
     });
-    this.node = el("div", { class: "explore" }, el("h1", { tabindex: "-1" }, "Explore"), this.form, this.error, this.summary, this.tools,
-      el("div", { class: "split" }, el("section", { class: "records", "aria-label": "Records" }, this.rows.node, this.pager), this.panel.node));
+    this.node = el("div.explore", el("h1", { tabindex: "-1" }, "Explore"), this.form, this.error, this.summary, this.tools,
+      el("div.split", el("section.records", { "aria-label": "Records" }, this.rows.node, this.pager), this.panel.node));
     this.hint();
-  }
-
-  pageButton(label, onclick) {
-    return el("button", { type: "button", class: "quiet", onclick }, label);
   }
 
   hint() {
@@ -119,9 +127,8 @@ export class Explore {
 
   /** The collector is there again, or somebody has signed in. */
   back() {
-    if (this.follow) { this.tick(); return; }
-    this.run();
-    if (this.question?.record) this.panel.open(this.question.record);
+    if (this.follow) this.tick(); else if (this.broken) this.run();
+    if (this.panel.broken) this.panel.open(this.panel.seq);
   }
 
   zone() {
@@ -169,7 +176,7 @@ export class Explore {
     for (const button of this.form.querySelectorAll("[data-since]")) {
       button.setAttribute("aria-pressed", String(button.dataset.since === question.since && question.until === ""));
     }
-    fill(this.chips, FIELDS.flatMap(([key, label]) => question[key].map((value) => el("li", {}, el("span", {}, `${label}: `, shown(value, 80)),
+    fill(this.chips, FIELDS.flatMap(([key, label]) => question[key].map((value) => el("li", el("span", `${label}: `, shown(value, 80)),
       el("button", { type: "button", "aria-label": `Remove the filter ${label} ${named(value, 80)}`, onclick: () => this.change({ [key]: question[key].filter((one) => one !== value), at: null }) }, "✕")))));
     this.command.textContent = toCommand(question);
   }
@@ -181,6 +188,7 @@ export class Explore {
     this.asking?.abort();
     this.asking = new AbortController();
     this.stopFollow();
+    this.broken = false;
     this.node.classList.add("asking");
     await Promise.all([this.askSummary(this.asking.signal), this.askPage(this.asking.signal)]);
     this.node.classList.remove("asking");
@@ -199,7 +207,8 @@ export class Explore {
     for (const [key] of TOPS) filters.append("by", key);
     try {
       const began = performance.now();
-      const found = await askJson(`/v1/summary?${filters}`, { signal, patience: 120_000 });
+      const answer = await askJson(`/v1/summary?${filters}`, { signal, patience: 120_000 });
+      const found = { ...answer, ...answer.summary };
       found.took = performance.now() - began;
       this.found = found;
       this.showSummary(found);
@@ -237,27 +246,30 @@ export class Explore {
   }
 
   failed(error) {
+    this.broken = true;
     if (error instanceof Refusal && error.kind === "signed_out") return;
-    fill(this.error, el("p", {}, el("b", {}, "The question was not answered. "), shown(told(error), 2000)));
+    fill(this.error, el("p", el("b", "The question was not answered. "), shown(told(error), 2000)));
     this.error.hidden = false;
   }
 
   // What was answered.
 
   showSummary(found) {
-    const { counts, step_seconds: step } = found.histogram;
-    const start = toMs(found.histogram.start) ?? 0;
-    const label = (at) => stamp(fromMs(start + at * step * 1000), 0);
-    const most = counts.length > 0 ? counts.indexOf(Math.max(...counts)) : 0;
+    const { counts, starts, end, step, earlier, later, undated } = found.histogram;
+    const at = (bucket) => starts[bucket] ?? end;
+    const label = (bucket) => stamp(at(bucket), 0);
+    const most = counts.indexOf(Math.max(...counts, 1));
+    const beyond = [[earlier, "earlier"], [later, "later"], [undated, "without a time"]].filter(([number]) => number > 0).map(([number, where]) => `${many(number, "record")} ${where}`);
     const sentence = found.total === 0 ? "No record meets this question." :
-      `${many(found.total, "record")}, from ${stamp(found.from, 0)} to ${stamp(found.to, 0)}. The most in ${span(step)}: ${count(counts[most])}, from ${label(most)}.`;
-    fill(this.said, sentence, " ", this.lacks(found), el("span", { class: "note" }, ` Counted in ${count(Math.max(1, Math.round(found.took)))} ms, up to record ${count(Math.max(0, found.end - 1))}.`));
-    this.buckets = { start, step };
+      `${many(found.total, "record")}, from ${stamp(found.from, 0)} to ${stamp(found.to, 0)}.${most >= 0 ? ` The most in ${stepWord(step)}: ${count(counts[most])}, from ${label(most)}.` : ""}`;
+    fill(this.said, sentence, " ", beyond.length > 0 && `Not in the chart: ${beyond.join(", ")}. `, this.lacks(found),
+      el("span.note", ` Counted in ${count(Math.max(1, Math.round(found.took)))} ms, up to record ${count(Math.max(0, found.end - 1))}.`));
+    this.buckets = at;
     this.histogram.show(counts, label, sentence);
-    this.histogram.node.hidden = this.axis.hidden = found.total === 0;
-    fill(this.axis, el("span", {}, label(0)), el("span", {}, `a bar is ${span(step)}`), el("span", {}, label(counts.length)));
-    fill(this.counts, table(`Records over time (${zoneName()})`, ["From", "Records"], counts.map((value, at) => [label(at), count(value)]).filter((_, at) => counts[at] > 0)));
-    fill(this.tops, TOPS.filter(([key]) => found.by[key]).map(([key, label]) => this.top(key, label, found)));
+    this.histogram.node.hidden = this.axis.hidden = counts.length === 0;
+    fill(this.axis, el("span", label(0)), el("span", `a bar is ${stepWord(step)}`), el("span", label(counts.length)));
+    fill(this.counts, table(`Records over time (${zoneName()})`, ["From", "Records"], counts.map((value, bucket) => [label(bucket), count(value)]).filter((_, bucket) => counts[bucket] > 0)));
+    fill(this.tops, TOPS.filter(([key]) => found.by[key]).map(([key, name]) => this.top(key, name, found)));
   }
 
   lacks(found) {
@@ -267,25 +279,24 @@ export class Explore {
     if (found.missing) told.push(`Records ${count(found.missing.begin)} to ${count(found.missing.end - 1)} are missing, although they were signed.`);
     if (found.unreadable > 0) told.push(`${many(found.unreadable, "line is", "lines are")} no records.`);
     if (found.damaged?.length > 0) told.push(`${many(found.damaged.length, "place")} could not be read.`);
-    return told.length > 0 && el("strong", { class: "warn" }, `▲ ${told.join(" ")} `);
+    return told.length > 0 && el("strong.warn", `▲ ${told.join(" ")} `);
   }
 
   top(key, label, found) {
     const { values, other, distinct, exact, error } = found.by[key];
     const name = (value, full) => {
-      if (value.missing) return full ? "none" : el("i", {}, "none");
+      if (value.missing) return full ? "none" : el("i", "none");
       const said = typeof value.value === "string" ? value.value : JSON.stringify(value.value);
       return full ? named(said, 120) : shown(said, 120);
     };
     const rest = [other > 0 && `${many(other, "record")} of others`, !exact && `counts may be up to ${count(error)} too high; at least ${count(distinct)} values`].filter(Boolean);
-    return el("section", { class: "top", "data-top": key, "aria-label": label }, el("h2", {}, label),
-      values.length === 0 ? el("p", { class: "note" }, "none") : bars(values, found.total, (value) => this.question[key].includes(pattern(value)), (value) => this.filter(key, value), name),
-      rest.length > 0 && el("p", { class: "note" }, rest.join("; ")));
+    return el("section.top", { "data-top": key, "aria-label": label }, el("h2", label),
+      values.length === 0 ? note("none") : bars(values, found.total, (value) => this.question[key].includes(pattern(value)), (value) => this.filter(key, value), name),
+      rest.length > 0 && note(rest.join("; ")));
   }
 
   brushed(from, to) {
-    const { start, step } = this.buckets;
-    this.change({ since: fromMs(start + from * step * 1000).replace(".000Z", "Z"), until: fromMs(start + to * step * 1000).replace(".000Z", "Z"), at: null });
+    this.change({ since: short(this.buckets(from)), until: short(this.buckets(to)), at: null });
   }
 
   showPage() {
@@ -368,6 +379,7 @@ export class Explore {
       follow.tries = 0;
     } catch (error) {
       if (asking.signal.aborted || this.follow !== follow) return;
+      if (error instanceof Refusal && error.kind === "signed_out") return;
       follow.tries += 1;
       this.followNote.textContent = `■ ${told(error)} Continues from record ${count(follow.end ?? 0)} when it is back.`;
       if (error instanceof Refusal && [400, 403].includes(error.status)) { this.failed(error); this.stopFollow(); return; }

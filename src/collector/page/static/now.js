@@ -8,14 +8,14 @@ const WORDS = { healthy: "Healthy", warning: "Warning", critical: "Critical", un
 
 export class Now {
   constructor() {
-    this.verdict = el("div", { class: "verdict", "data-part": "verdict" });
-    this.findings = el("div", { class: "findings" });
-    this.tiles = el("div", { class: "tiles" });
-    this.checks = el("div", {});
-    this.all = el("details", { class: "checks" }, el("summary", {}, "All checks"), this.checks);
-    this.node = el("div", { class: "now" }, el("h1", { tabindex: "-1" }, "Now"), this.verdict, this.findings,
-      el("h2", { class: "unseen-label" }, "Figures"), this.tiles, this.all);
-    fill(this.verdict, el("p", {}, "Asking the collector…"));
+    this.verdict = el("div.verdict", { "data-part": "verdict" });
+    this.findings = el("div.findings");
+    this.tiles = el("div.tiles");
+    this.checks = el("div");
+    this.all = el("details.checks", el("summary", "All checks"), this.checks);
+    this.node = el("div.now", el("h1", { tabindex: "-1" }, "Now"), this.verdict, this.findings,
+      el("h2.unseen-label", "Figures"), this.tiles, this.all);
+    fill(this.verdict, el("p", "Asking the collector…"));
   }
 
   open() { if (this.status) this.show(this.status); }
@@ -27,12 +27,12 @@ export class Now {
     const { verdict, checks } = status;
     const word = WORDS[verdict.status] ?? "Unknown";
     this.verdict.className = `verdict ${stateClass(verdict.status)}`;
-    fill(this.verdict, el("p", { class: "word" }, badge(verdict.status, word)), el("p", { class: "sentence" }, shown(verdict.sentence, 2000)),
-      verdict.remedy && el("p", { class: "remedy" }, el("b", {}, "What to do: "), shown(verdict.remedy, 2000)));
+    fill(this.verdict, el("p.word", badge(verdict.status, word)), el("p.sentence", shown(verdict.sentence, 2000)),
+      verdict.remedy && el("p.remedy", el("b", "What to do: "), shown(verdict.remedy, 2000)));
     const others = checks.filter((check) => check.status !== "healthy" && check.message !== verdict.sentence);
-    fill(this.findings, others.length > 0 && el("h2", {}, "Also"), others.length > 0 && el("ul", {}, others.map((check) => el("li", {},
-      badge(check.status), " ", el("b", {}, name(check.component)), " ", shown(check.message, 2000),
-      check.hint && el("p", { class: "remedy" }, shown(check.hint, 2000))))));
+    fill(this.findings, others.length > 0 && el("h2", "Also"), others.length > 0 && el("ul", others.map((check) => el("li",
+      badge(check.status), " ", el("b", name(check.component)), " ", shown(check.message, 2000),
+      check.hint && el("p.remedy", shown(check.hint, 2000))))));
     fill(this.tiles, tiles(status));
     fill(this.checks, table(`Checks at ${status.now}`, ["Check", "State", "What it found"],
       checks.map((check) => [name(check.component), badge(check.status), shown(check.message, 2000)])));
@@ -49,8 +49,8 @@ function tile(title, value, { unit = "", state = null, chart = null, notes = [] 
   const known = notes.filter(([, note]) => note !== null && note !== undefined);
   const odd = state && stateClass(state) !== "good";
   return el("section", { class: `tile ${odd ? stateClass(state) : ""}`, "data-tile": title, "aria-label": title },
-    el("h3", {}, title), odd && badge(state), el("p", { class: "figure" }, value, unit && el("small", {}, ` ${unit}`)), chart,
-    known.length > 0 && el("dl", {}, known.map(([term, note]) => el("div", {}, el("dt", {}, term), el("dd", {}, note)))));
+    el("h3", title), odd && badge(state), el("p.figure", value, unit && el("small", ` ${unit}`)), chart,
+    known.length > 0 && el("dl", known.map(([term, note]) => el("div", el("dt", term), el("dd", note)))));
 }
 
 function tiles(status) {
@@ -116,7 +116,7 @@ function refusals(sample, { series }) {
   const of = sample.rate_limiting;
   const top = of?.top_blocked;
   return tile("Refused", sample.events ? count(sample.events.refused) : "–", {
-    unit: "since opened", state: of?.status, chart: chart(series, "refused", "Refused", count),
+    unit: "since opened", state: of?.status, chart: chart(series, "refused_per_second", "Refused per second", rate),
     notes: [["by rate limit, last hour", of && count(of.blocked_last_hour)], ["most of them", top && add(shown(top.source, 60), ` (${count(top.count)})`)], ["active sources", of && count(of.active_sources)]],
   });
 }
@@ -156,7 +156,7 @@ function backup(sample) {
 
 function archive(sample) {
   const of = sample.archive;
-  if (!of || typeof of.lag_records !== "number") return tile("Archive", "not set up", { notes: [["setting", el("code", {}, "[archive] destination")]] });
+  if (!of || typeof of.lag_records !== "number") return tile("Archive", "not set up", { notes: [["setting", el("code", "[archive] destination")]] });
   return tile("Archive", of.lag_records === 0 ? "complete" : many(of.lag_records, "record"), {
     unit: of.lag_records === 0 ? "" : "behind", state: of.status,
     notes: [["not shipped yet", bytes(of.lag_bytes)], ["newest", typeof of.age_seconds === "number" ? `${span(of.age_seconds)} ago` : null], ["removed unshipped", of.removed_unshipped ? count(of.removed_unshipped) : null]],

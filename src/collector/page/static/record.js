@@ -3,7 +3,7 @@
 
 import { askText, Refusal, save, told } from "./api.js";
 import { get, list, parse, text, whole } from "./json.js";
-import { add, copy, count, el, fill, many, shown } from "./text.js";
+import { add, button, copy, count, el, fill, many, note, scroller, shown } from "./text.js";
 import { ProofResult } from "./proof-result.js";
 import { time } from "./time.js";
 
@@ -14,15 +14,16 @@ const AROUND = 5;
 const OPEN = 2;
 const MOST = 60;
 const LONG = 400;
+const SMALL = { class: "quiet small" };
 
 export class RecordPanel {
   constructor(does) {
     this.does = does;
     this.seq = null;
     this.heading = el("h2", { tabindex: "-1" });
-    this.body = el("div", {});
-    this.node = el("section", { class: "record", "aria-label": "Record", hidden: true, onkeydown: (event) => this.key(event) },
-      el("div", { class: "title" }, this.heading, el("button", { type: "button", class: "quiet", onclick: () => does.close() }, "Close")), this.body);
+    this.body = el("div");
+    this.node = el("section.record", { "aria-label": "Record", hidden: true, onkeydown: (event) => this.key(event) },
+      el("div.title", this.heading, button("Close", () => does.close())), this.body);
   }
 
   key(event) {
@@ -33,6 +34,7 @@ export class RecordPanel {
 
   shut() {
     this.seq = null;
+    this.broken = false;
     this.asking?.abort();
     this.node.hidden = true;
     fill(this.body);
@@ -43,16 +45,19 @@ export class RecordPanel {
     const asking = new AbortController();
     this.asking = asking;
     this.seq = seq;
+    this.broken = false;
     this.node.hidden = false;
     this.heading.textContent = `Record ${seq}`;
-    fill(this.body, el("p", { class: "note" }, "Asking…"));
+    fill(this.body, note("Asking…"));
     this.heading.focus();
     try {
       this.answer = parse(await askText(`/v1/records/${seq}?around=${AROUND}`, { signal: asking.signal }));
       if (this.asking === asking) this.show();
     } catch (error) {
-      if (asking.signal.aborted || (error instanceof Refusal && error.kind === "signed_out")) return;
-      fill(this.body, el("p", { class: "alarm", role: "alert" }, shown(told(error), 1000)));
+      if (asking.signal.aborted) return;
+      this.broken = true;
+      if (error instanceof Refusal && error.kind === "signed_out") return;
+      fill(this.body, el("p.alarm", { role: "alert" }, shown(told(error), 1000)));
     }
   }
 
@@ -64,36 +69,35 @@ export class RecordPanel {
   show() {
     const record = get(this.answer, "record");
     if (record?.kind !== "object") {
-      fill(this.body, el("p", { class: "alarm" }, "■ This line of the log is no record; auditctl verify says more."), this.line(record?.kind === "text" ? record.value : record?.raw ?? ""));
+      fill(this.body, el("p.alarm", "■ This line of the log is no record; auditctl verify says more."), this.line(record?.kind === "text" ? record.value : record?.raw ?? ""));
       return;
     }
     const others = record.entries.filter(([key]) => !KNOWN.has(key));
     fill(this.body,
-      el("dl", { class: "fields" }, TIMES.map(([key, label]) => text(record, key) !== null && el("div", {}, el("dt", {}, label), el("dd", {}, time(text(record, key), 6)))),
+      el("dl.fields", TIMES.map(([key, label]) => text(record, key) !== null && el("div", el("dt", label), el("dd", time(text(record, key), 6)))),
         FIELDS.map(([key, label, filter]) => this.field(label, filter, text(record, key))),
-        others.map(([key, node]) => el("div", {}, el("dt", {}, shown(key, 100)), el("dd", {}, tree(node, 1))))),
+        others.map(([key, node]) => el("div", el("dt", shown(key, 100)), el("dd", tree(node, 1))))),
       this.tree("Details", get(record, "details")), this.tree("Origin", get(record, "origin")),
       this.line(record.raw), this.neighbours(), this.proof());
   }
 
   field(label, filter, value) {
     if (value === null) return null;
-    return el("div", {}, el("dt", {}, label), el("dd", {}, shown(value, 1000), " ",
-      el("button", { type: "button", class: "quiet small", "aria-label": `Filter by this ${label.toLowerCase()}`, onclick: () => this.does.filter(filter, value) }, "filter")));
+    return el("div", el("dt", label), el("dd", shown(value, 1000), " ",
+      button("filter", () => this.does.filter(filter, value), { ...SMALL, "aria-label": `Filter by this ${label.toLowerCase()}` })));
   }
 
   tree(label, node) {
     if (!node) return null;
-    return el("section", { class: "tree", "aria-label": label, "data-part": label.toLowerCase() }, el("h3", {}, label), tree(node, 0));
+    return el("section.tree", { "aria-label": label, "data-part": label.toLowerCase() }, el("h3", label), tree(node, 0));
   }
 
   line(raw) {
     const box = el("pre", { tabindex: "0", "aria-label": "Stored line" });
-    const copied = el("button", { type: "button", class: "quiet small" }, "Copy");
-    const whole = el("details", { "data-part": "line" }, el("summary", {}, `As it is stored (${many(new TextEncoder().encode(raw).length, "byte")})`), box, copied);
+    const copied = button("Copy", () => copy(raw, box, copied), SMALL);
+    const whole = el("details", { "data-part": "line" }, el("summary", `As it is stored (${many(new TextEncoder().encode(raw).length, "byte")})`), box, copied);
     // Long lines are laid out only when somebody wants to see them.
     whole.addEventListener("toggle", () => { if (whole.open && !box.firstChild) add(box, shown(raw, raw.length)); });
-    copied.addEventListener("click", () => copy(raw, box, copied));
     return whole;
   }
 
@@ -102,20 +106,18 @@ export class RecordPanel {
       const seq = whole(node, "seq");
       const own = String(seq) === this.seq;
       return el("tr", own ? { class: "open", "aria-current": "true" } : {}, el("th", { scope: "row" }, seq === null ? "–" : own ? String(seq) : el("a", { href: this.does.address(String(seq)) }, String(seq))),
-        el("td", {}, time(text(node, "timestamp"), 3, false)), el("td", {}, shown(text(node, "event_type") ?? node.raw, 60)), el("td", {}, shown(text(node, "actor") ?? "", 60)));
+        el("td", time(text(node, "timestamp"), 3, false)), el("td", shown(text(node, "event_type") ?? node.raw, 60)), el("td", shown(text(node, "actor") ?? "", 60)));
     };
     const all = [...list(this.answer, "before"), get(this.answer, "record"), ...list(this.answer, "after")];
-    return el("section", { "aria-label": "Neighbours", "data-part": "neighbours" }, el("h3", {}, "Neighbours"), el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table of neighbours" },
-      el("table", { class: "plain" }, el("thead", {}, el("tr", {}, ["Seq", "Time", "Type", "Actor"].map((head) => el("th", { scope: "col" }, head)))), el("tbody", {}, all.map(row)))));
+    return el("section", { "aria-label": "Neighbours", "data-part": "neighbours" }, el("h3", "Neighbours"), scroller("Table of neighbours", el("table.plain", el("thead", el("tr", ["Seq", "Time", "Type", "Actor"].map((head) => el("th", { scope: "col" }, head)))), el("tbody", all.map(row)))));
   }
 
   proof() {
     const result = new ProofResult();
-    const button = el("button", { type: "button" }, "Check the proof in this browser");
-    const kept = el("button", { type: "button", class: "quiet", hidden: true }, "Save the proof");
+    const kept = button("Save the proof", null, { hidden: true });
     const { seq } = this;
-    button.addEventListener("click", async () => {
-      button.disabled = true;
+    const begin = button("Check the proof in this browser", async () => {
+      begin.disabled = true;
       result.busy();
       try {
         const document = await askText(`/v1/proof/${seq}`, { patience: 60_000 });
@@ -125,10 +127,10 @@ export class RecordPanel {
       } catch (error) {
         result.failed(told(error));
       }
-      button.disabled = false;
-    });
-    return el("section", { "aria-label": "Proof", "data-part": "proof" }, el("h3", {}, "Proof"),
-      el("p", { class: "note" }, "The collector hands out the record's path to the signed root; this browser computes it, and needs nobody for that."), button, " ", kept, result.node);
+      begin.disabled = false;
+    }, { class: null });
+    return el("section", { "aria-label": "Proof", "data-part": "proof" }, el("h3", "Proof"),
+      note("The collector hands out the record's path to the signed root; this browser computes it, and needs nobody for that."), begin, " ", kept, result.node);
   }
 }
 
@@ -141,31 +143,28 @@ function tree(node, depth) {
 }
 
 function leaf(value) {
-  const node = el("span", { class: "string" }, shown(value, LONG));
+  const node = el("span.string", shown(value, LONG));
   if (value.length <= LONG) return node;
-  const all = el("button", { type: "button", class: "quiet small" }, `show all ${count(value.length)} characters`);
-  all.addEventListener("click", () => { fill(node, shown(value, value.length)); all.remove(); });
-  return el("span", {}, node, " ", all);
+  const all = button(`show all ${count(value.length)} characters`, () => { fill(node, shown(value, value.length)); all.remove(); }, SMALL);
+  return el("span", node, " ", all);
 }
 
 function branch(entries, depth, open, close, name) {
-  if (entries.length === 0) return el("span", { class: "word" }, `${open}${close}`);
+  if (entries.length === 0) return el("span.word", `${open}${close}`);
   const inside = () => {
-    const items = el("ul", { class: "branch" });
+    const items = el("ul.branch");
     const put = (from) => {
-      for (const [key, node] of entries.slice(from, from + MOST)) add(items, el("li", {}, el("span", { class: "key" }, name(key)), ": ", tree(node, depth + 1)));
+      for (const [key, node] of entries.slice(from, from + MOST)) add(items, el("li", el("span.key", name(key)), ": ", tree(node, depth + 1)));
       const left = entries.length - from - MOST;
       if (left <= 0) return;
-      const more = el("button", { type: "button", class: "quiet small" }, `show ${count(Math.min(MOST, left))} more of ${count(left)}`);
-      const last = el("li", {}, more);
-      more.addEventListener("click", () => { last.remove(); put(from + MOST); });
+      const last = el("li", button(`show ${count(Math.min(MOST, left))} more of ${count(left)}`, () => { last.remove(); put(from + MOST); }, SMALL));
       add(items, last);
     };
     put(0);
     return items;
   };
   if (depth === 0) return inside();
-  const folded = el("details", {}, el("summary", {}, `${open} ${many(entries.length, open === "[" ? "element" : "key")} ${close}`));
+  const folded = el("details", el("summary", `${open} ${many(entries.length, open === "[" ? "element" : "key")} ${close}`));
   const show = () => { if (folded.open && !folded.lastChild.matches("ul")) add(folded, inside()); };
   folded.addEventListener("toggle", show);
   if (depth < OPEN && entries.length <= 20) { folded.open = true; show(); }

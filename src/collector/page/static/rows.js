@@ -1,7 +1,7 @@
 // The table of records: one page of them, never more. The arrow keys move from record to record.
 
 import { text, whole } from "./json.js";
-import { add, el, fill, shown } from "./text.js";
+import { add, el, fill, scroller, shown } from "./text.js";
 import { time, zoneName } from "./time.js";
 
 const COLUMNS = [["event_type", "Type"], ["actor", "Actor"], ["target", "Target"], ["outcome", "Outcome"], ["source", "Source"]];
@@ -15,8 +15,7 @@ export class Rows {
     // The roles are said, because on a phone a row is laid out as a block.
     const head = el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, el("th", { scope: "col", role: "columnheader" }, "Seq"), this.zone,
       COLUMNS.map(([, label]) => el("th", { scope: "col", role: "columnheader" }, label))));
-    this.node = el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table of records" },
-      el("table", { class: "rows", role: "table" }, el("caption", { class: "unseen-label" }, "Records; Enter opens one, the arrow keys go from one to the next"), head, this.body));
+    this.node = scroller("Table of records", el("table.rows", { role: "table" }, el("caption.unseen-label", "Records; Enter opens one, the arrow keys go from one to the next"), head, this.body));
   }
 
   show(records, address) {
@@ -36,11 +35,11 @@ export class Rows {
 
   row(record, fresh = false) {
     const seq = whole(record, "seq");
-    if (seq === null) return el("tr", { class: "damaged", role: "row" }, el("th", { scope: "row", role: "rowheader" }, "–"), el("td", { role: "cell", colspan: String(COLUMNS.length + 1) }, "■ no record: ", shown(record.raw, 200)));
+    if (seq === null) return el("tr.damaged", { role: "row" }, el("th", { scope: "row", role: "rowheader" }, "–"), el("td", { role: "cell", colspan: String(COLUMNS.length + 1) }, "■ no record: ", shown(record.raw, 200)));
     const own = (text(record, "event_type") ?? "").startsWith("audit.");
     return el("tr", { role: "row", "data-seq": seq, class: `${own ? "own" : ""} ${fresh ? "fresh" : ""}` },
       el("th", { scope: "row", role: "rowheader" }, el("a", { href: this.address(String(seq)), tabindex: "-1" }, String(seq))),
-      el("td", { class: "time", role: "cell" }, time(text(record, "timestamp"), 3, false)),
+      el("td.time", { role: "cell" }, time(text(record, "timestamp"), 3, false)),
       COLUMNS.map(([key, label]) => cell(key, label, text(record, key))));
   }
 

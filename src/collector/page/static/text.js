@@ -1,15 +1,31 @@
 // What is shown: always as text, never as markup. Records are written by others, and some of them are hostile.
 
-/** An element; `on…` are listeners, `null` and `false` are left out. */
-export function el(tag, attributes, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes ?? {})) {
-    if (value === null || value === undefined || value === false) continue;
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else node.setAttribute(name, value === true ? "" : String(value));
+/** `el("p.note", { id: "x" }, …)`: attributes may be left out; `on…` are listeners; `null` and `false` are nothing. */
+export function el(tag, ...children) {
+  const [name, ...classes] = tag.split(".");
+  const node = document.createElement(name);
+  if (classes.length > 0) node.className = classes.join(" ");
+  if (children[0]?.constructor === Object) {
+    for (const [key, value] of Object.entries(children.shift())) {
+      if (value === null || value === undefined || value === false) continue;
+      if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+      else node.setAttribute(key, value === true ? "" : String(value));
+    }
   }
-  add(node, children);
-  return node;
+  return add(node, children);
+}
+
+export function button(label, onclick, attributes) {
+  return el("button", { type: "button", class: "quiet", onclick, ...attributes }, label);
+}
+
+/** What may be wider than the page: it scrolls by itself, with the keyboard as well. */
+export function scroller(label, ...children) {
+  return el("div.scroll", { tabindex: "0", role: "group", "aria-label": label }, children);
+}
+
+export function note(...children) {
+  return el("p.note", children);
 }
 
 /** Texts and elements, in this order; what is `null` or `false` is left out. */
@@ -46,13 +62,13 @@ function cut(text, limit) {
 
 /** The text in an element of its own, isolated from the direction of what is around it; unseen characters are shown. */
 export function shown(text, limit = 200) {
-  const node = el("bdi", { class: "said" });
+  const node = el("bdi.said");
   const part = cut(text, limit);
   let last = 0;
   for (const found of part.matchAll(UNSEEN)) {
     add(node, part.slice(last, found.index));
     const name = NAMED.get(found[0]) ?? codePoint(found[0]);
-    add(node, el("span", { class: "unseen", title: codePoint(found[0]) }, name));
+    add(node, el("span.unseen", { title: codePoint(found[0]) }, name));
     last = found.index + found[0].length;
   }
   return add(node, part.slice(last));
