@@ -14,7 +14,7 @@ const part = (id) => document.getElementById(id);
 const state = {
   status: null, at: null, since: null, failed: null, tries: 0, timer: null, asking: null, next: 0, spoken: null,
   // Why a token is asked for; and whether without one not even the state of the log is told.
-  ended: null, locked: false,
+  ended: null, locked: false, resume: false,
 };
 
 takeToken();
@@ -77,8 +77,8 @@ function later(wait) {
 }
 
 function reached(status) {
-  const was = state.failed;
-  Object.assign(state, { status, at: Date.now(), failed: null, since: null, tries: 0 });
+  const { failed: was, resume } = state;
+  Object.assign(state, { status, at: Date.now(), failed: null, since: null, tries: 0, resume: false });
   views.now.show(status);
   showSession(status.session);
   const log = part("log");
@@ -87,7 +87,9 @@ function reached(status) {
   const word = status.verdict.status;
   if (state.spoken !== word) speak(`The log is ${word}. ${status.verdict.sentence}`);
   state.spoken = word;
-  if (was) { speak("The collector can be reached again."); view?.back?.(); }
+  if (was) speak("The collector can be reached again.");
+  // Only a token that was taken is shown with more questions: wrong ones are counted.
+  if (was || resume) view?.back?.();
 }
 
 function missed(error) {
@@ -196,7 +198,7 @@ function signedOut(error) {
 }
 
 function signedIn() {
-  Object.assign(state, { ended: null, locked: false });
+  Object.assign(state, { ended: null, locked: false, resume: true });
   part("form").hidden = true;
   part("token").value = "";
   poll(true);
@@ -211,7 +213,6 @@ part("form").addEventListener("submit", (event) => {
   if (!hasToken()) return;
   signedIn();
   part("main").focus({ preventScroll: true });
-  view?.back?.();
 });
 
 // The zone, the way past the navigation, and being looked at again.
