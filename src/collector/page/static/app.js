@@ -220,7 +220,6 @@ part("form").addEventListener("submit", (event) => {
 function showZone() {
   const zone = part("zone");
   zone.textContent = isLocal() ? "Times: local" : "Times: UTC";
-  zone.setAttribute("aria-pressed", String(isLocal()));
   zone.title = `Times are in ${zoneName()}`;
 }
 

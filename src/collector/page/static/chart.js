@@ -1,7 +1,7 @@
 // Charts as SVG. Each has a sentence that says what it shows; colours and sizes are classes and attributes, since the
 // page's policy allows no style in its markup.
 
-import { count, el } from "./text.js";
+import { count, el, scroller } from "./text.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -189,7 +189,7 @@ export function bars(values, total, pressed, choose, name) {
 
 /** The same as a table, for who cannot see the chart. */
 export function table(caption, heads, rows) {
-  return el("table.plain", el("caption", caption), el("thead", el("tr", heads.map((head) => el("th", { scope: "col" }, head)))),
-    el("tbody", rows.map(([first, ...rest]) => el("tr", el("th", { scope: "row" }, first), rest.map((cell) => el("td", cell))))));
+  return scroller(caption, el("table.plain", el("caption", caption), el("thead", el("tr", heads.map((head) => el("th", { scope: "col" }, head)))),
+    el("tbody", rows.map(([first, ...rest]) => el("tr", el("th", { scope: "row" }, first), rest.map((cell) => el("td", cell)))))));
 }
 

@@ -48,7 +48,7 @@ function name(component) {
 function tile(title, value, { unit = "", state = null, chart = null, notes = [] } = {}) {
   const known = notes.filter(([, note]) => note !== null && note !== undefined);
   const odd = state && stateClass(state) !== "good";
-  return el("section", { class: `tile ${odd ? stateClass(state) : ""}`, "data-tile": title, "aria-label": title },
+  return el("div", { role: "group", class: `tile ${odd ? stateClass(state) : ""}`, "data-tile": title, "aria-label": title },
     el("h3", title), odd && badge(state), el("p.figure", value, unit && el("small", ` ${unit}`)), chart,
     known.length > 0 && el("dl", known.map(([term, note]) => el("div", el("dt", term), el("dd", note)))));
 }

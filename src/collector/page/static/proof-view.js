@@ -120,21 +120,21 @@ export class ProofView {
 
   keys(of) {
     const place = (at) => (at ? `record ${count(at.tree_size)}${at.epoch === of.log.epoch || at.epoch === undefined ? "" : ` of epoch ${at.epoch}`}` : null);
-    return [el("h3", "Keys"), scroller("Table of keys", table("Keys of this log, the oldest first", ["Key", "Fingerprint, to compare with the one you keep", "From", "To", "State"], of.keys.map((key) => [shown(`${key.name}+${key.id}`, 100),
+    return [el("h3", "Keys"), table("Keys of this log, the oldest first", ["Key", "Fingerprint, to compare with the one you keep", "From", "To", "State"], of.keys.map((key) => [shown(`${key.name}+${key.id}`, 100),
       el("code.fingerprint", group(key.fingerprint)), place(key.from) ?? "the beginning", place(key.to) ?? "now",
-      key.signs_now ? badge("ok", "signs now") : key.replaced ? [badge("warning", "replaced"), key.replaced.reason && [": ", shown(key.replaced.reason, 200)]] : badge("unknown", "followed by the next")])))];
+      key.signs_now ? badge("ok", "signs now") : key.replaced ? [badge("warning", "replaced"), key.replaced.reason && [": ", shown(key.replaced.reason, 200)]] : badge("unknown", "followed by the next")]))];
   }
 
   anchors(of) {
     const rows = of.anchors.map((anchor) => [KINDS[anchor.kind] ?? anchor.kind, shown(anchor.name ?? "", 120), count(anchor.size), time(anchor.at)]);
     return [el("h3", "Copies of checkpoints elsewhere"), rows.length === 0 ? note("None that this collector knows of: whoever holds the key could rewrite the log unseen. Make a backup, set up an archive, or push checkpoints.")
-      : scroller("Table of copies of checkpoints", table("Who keeps a signed checkpoint", ["Kind", "Where", "Records covered", "At"], rows))];
+      : table("Who keeps a signed checkpoint", ["Kind", "Where", "Records covered", "At"], rows)];
   }
 
   backups(of) {
     const rows = of.backups.slice(-50).reverse().map((backup) => [shown(backup.id, 80), `${count(backup.first_seq)} to ${count(backup.end_seq - 1)}`, time(backup.at), shown((backup.places ?? []).join(", "), 300)]);
     return [el("h3", "Backups and archive"), el("p", of.archive ? ["Archive at ", shown(of.archive.place ?? "", 200), `: records up to ${count(of.archive.to - 1)}, `, time(of.archive.at), "."] : "No archive is set up."),
-      rows.length === 0 ? note("No backup is known here.") : scroller("Table of backups", table("The newest backups", ["Backup", "Records", "Made", "Where"], rows))];
+      rows.length === 0 ? note("No backup is known here.") : table("The newest backups", ["Backup", "Records", "Made", "Where"], rows)];
   }
 
   // A verification, one at a time, in the collector.
