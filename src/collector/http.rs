@@ -22,10 +22,10 @@ use super::query::Refused;
 use super::reply::{App, answer, error, with_retry_after};
 use super::routes::{Endpoint, ROUTES};
 use super::vitals::Rendered;
-use super::{HealthFormat, Hub, gate, query, root};
+use super::{HealthFormat, Hub, gate, page, query, root};
 use crate::access::Right;
 use crate::audit;
-use crate::audit::read::query::{Answer, ocsf};
+use crate::audit::read::query::{Answer, Column, Found, Question, Want, csv, ocsf};
 use crate::json_place::JsonError;
 
 pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
@@ -49,6 +49,10 @@ pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
 fn handler(endpoint: Endpoint) -> MethodRouter<App> {
     match endpoint {
         Endpoint::Page => get(root::page),
+        Endpoint::File => get(page::get_file),
+        Endpoint::Status => get(page::get_status),
+        Endpoint::Summary => get(page::get_summary),
+        Endpoint::Record => get(page::get_record),
         Endpoint::Events => post(post_events),
         Endpoint::Records => get(get_events),
         Endpoint::Ingest => post(post_ingest),
@@ -82,19 +86,20 @@ async fn get_events(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Response {
-    let guest = guest(&request);
-    let (asked, form) = match request_of(request.uri().query().unwrap_or_default()) {
-        Ok((asked, form)) => {
-            (asked, form.unwrap_or_else(|| accept::wanted(request.headers(), accept::RECORDS)))
+    let (asked, form, columns) = match request_of(request.uri().query().unwrap_or_default()) {
+        Ok(Form { request: asked, records, columns }) => {
+            let form =
+                records.unwrap_or_else(|| accept::wanted(request.headers(), accept::RECORDS));
+            (asked, form, columns.unwrap_or_else(Column::defaults))
         }
         Err(reason) => {
             misdirected(&app.hub, peer(&request), "a query that cannot be read");
             return error(StatusCode::BAD_REQUEST, "usage", &reason);
         }
     };
-    let reader = (caller.origin(), guest);
-    let bytes = query::room(&asked, form == Records::Ocsf);
-    let answered = match query::answer(Arc::clone(&app.hub), (asked, bytes), reader, false).await {
+    let reader = caller.reader(guest(&request));
+    let bytes = query::room(&asked, matches!(form, Records::Ocsf | Records::Csv));
+    let answered = match query::answer(Arc::clone(&app.hub), (asked, bytes), reader).await {
         Ok(answered) => answered,
         Err(refused) => return refused_query(&app.hub, &refused),
     };
@@ -116,12 +121,18 @@ async fn get_events(
         (Records::Ocsf, Some(lines)) => {
             (LINES, ocsf::events(lines.iter(), &found.history).into_bytes())
         }
-        _ => match found.to_json(&question) {
-            Ok(document) => ("application/json", (document + "\n").into_bytes()),
-            Err(failed) => {
-                let text = failed.to_string();
-                return error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &text);
-            }
+        (Records::Csv, Some(lines)) => {
+            (CSV, csv::records(lines.iter(), &columns, true).into_bytes())
+        }
+        _ => match groups_csv(&found, &question).filter(|_| form == Records::Csv) {
+            Some(text) => (CSV, text.into_bytes()),
+            None => match found.to_json(&question) {
+                Ok(document) => ("application/json", (document + "\n").into_bytes()),
+                Err(failed) => {
+                    let text = failed.to_string();
+                    return error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &text);
+                }
+            },
         },
     };
     drop(found);
@@ -129,6 +140,15 @@ async fn get_events(
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers_mut().extend(told);
     response
+}
+
+fn groups_csv(answer: &Answer, question: &Question) -> Option<String> {
+    match (&answer.found, &question.query.want) {
+        (Found::Groups(groups), Want::Groups(by)) => {
+            Some(csv::groups(&groups.sorted(by), question.top.unwrap_or(usize::MAX)))
+        }
+        _ => None,
+    }
 }
 
 /// What an answer lacks, for those who get only its records.
@@ -148,6 +168,8 @@ fn told_in_headers(answer: &Answer, query: &audit::read::query::Query) -> Header
     headers
 }
 
+/// A table, with a header.
+const CSV: &str = "text/csv; charset=utf-8; header=present";
 /// Records one a line.
 const LINES: &str = "application/x-ndjson";
 /// There are more records: the `seq` to ask with.
@@ -159,7 +181,7 @@ const UNREADABLE_HEADER: &str = "auditctl-unreadable";
 /// How many places could not be read.
 const DAMAGED_HEADER: &str = "auditctl-damaged";
 
-fn refused_query(hub: &Hub, refused: &Refused) -> Response {
+pub(super) fn refused_query(hub: &Hub, refused: &Refused) -> Response {
     let status = match refused {
         Refused::Request(_) => StatusCode::BAD_REQUEST,
         Refused::Query(_) | Refused::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -173,10 +195,19 @@ fn refused_query(hub: &Hub, refused: &Refused) -> Response {
     error(status, refused.kind(), &refused.to_string())
 }
 
+/// What a URL's keys say.
+pub(super) struct Form {
+    pub(super) request: query::Asked,
+    /// How the answer is wanted; beats `Accept`.
+    pub(super) records: Option<Records>,
+    /// The columns of a table.
+    pub(super) columns: Option<Vec<Column>>,
+}
+
 /// `?type=login&actor=alice&limit=10`: keys that take several may be repeated.
-/// `format` is about the answer, and beats `Accept`.
-fn request_of(text: &str) -> Result<(query::Asked, Option<Records>), String> {
-    let mut form = None;
+/// `format` and `fields` are about the answer.
+pub(super) fn request_of(text: &str) -> Result<Form, String> {
+    let (mut form, mut columns) = (None, None);
     let mut object = serde_json::Map::new();
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(
         &format!("/?{text}")
@@ -190,17 +221,25 @@ fn request_of(text: &str) -> Result<(query::Asked, Option<Records>), String> {
                 Ok(number) => json!(number),
                 Err(_) => return Err(format!("{key}: a number is expected")),
             },
-            "count" => match &*value {
+            "count" | "follow" => match &*value {
                 "" | "true" => json!(true),
                 "false" => json!(false),
-                _ => return Err("count: true or false is expected".to_owned()),
+                _ => return Err(format!("{key}: true or false is expected")),
             },
+            "fields" => {
+                let new = Column::parse_list(&value).map_err(|why| format!("fields: {why}"))?;
+                if columns.replace(new).is_some() {
+                    return Err("fields: only once".to_owned());
+                }
+                continue;
+            }
             "format" => {
                 let wanted = match &*value {
                     "json" => Records::Document,
                     "ndjson" => Records::Lines,
                     "ocsf" => Records::Ocsf,
-                    _ => return Err("format: json, ndjson or ocsf is expected".to_owned()),
+                    "csv" => Records::Csv,
+                    _ => return Err("format: json, ndjson, csv or ocsf is expected".to_owned()),
                 };
                 if form.replace(wanted).is_some() {
                     return Err("format: only once".to_owned());
@@ -225,7 +264,14 @@ fn request_of(text: &str) -> Result<(query::Asked, Option<Records>), String> {
     if form == Some(Records::Ocsf) && (asked.count || asked.group_by.is_some()) {
         return Err("format: ocsf is for records, not for count or group_by".to_owned());
     }
-    Ok((asked, form))
+    if form == Some(Records::Csv) && asked.count {
+        return Err("format: csv is for records and group_by, not for count".to_owned());
+    }
+    if columns.is_some() && matches!(form, Some(Records::Document | Records::Lines | Records::Ocsf))
+    {
+        return Err("fields: only for csv".to_owned());
+    }
+    Ok(Form { request: asked, records: form, columns })
 }
 
 async fn checkpoint(State(app): State<App>) -> Response {

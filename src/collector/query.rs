@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Hub;
 use super::budget::{NoRoom, Share};
+use super::followed::Followed;
 use super::seats::Guest;
 use crate::audit::read::error::ReadError;
 pub(super) use crate::audit::read::query::Request as Asked;
@@ -66,56 +67,116 @@ pub(super) struct Answered {
     pub(super) share: Share,
 }
 
-/// Answers; `reader` is who asks, by the system's word, and whose share of the budget
-/// it takes from, so many `bytes`. With `recorded` the log knows of it already.
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(super) struct Reader {
+    /// By the system's word.
+    pub(super) origin: Origin,
+    /// The user's name, where it is a person with a session.
+    pub(super) user: Option<String>,
+    /// Whose share of the budget it takes.
+    pub(super) guest: Guest,
+    /// What it follows; `None` for who is recorded each time.
+    pub(super) followed: Option<Arc<Followed>>,
+}
+
+/// What is read, in the record of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// What a query asks for.
+    Query,
+    /// A record with its neighbours.
+    Record,
+    /// How many there are of what.
+    Summary,
+}
+
+impl Reading {
+    fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::Query => None,
+            Self::Record => Some("record"),
+            Self::Summary => Some("summary"),
+        }
+    }
+}
+
+/// Answers a request, which takes so many `bytes` of the budget.
 pub(super) async fn answer(
     hub: Arc<Hub>,
     (request, bytes): (Request, usize),
-    (reader, guest): (Origin, Guest),
-    recorded: bool,
+    reader: Reader,
 ) -> Result<Answered, Refused> {
+    let reading = Reading::Query;
+    in_turn(hub, bytes, reader.guest, move |hub, share| {
+        let question = request.question(hub.log.options().clock.now())?;
+        let goes_on = |followed: &Arc<Followed>| followed.goes_on(&request, &question.query);
+        let is_known = reader.followed.as_ref().is_some_and(goes_on);
+        let answer = hub.log.query(&question.query)?;
+        if !is_known {
+            record(hub, &reader, reading, (&question, found(&answer)))?;
+        }
+        if let Some(followed) = &reader.followed {
+            followed.answered(&request, &question.query, &answer);
+        }
+        Ok(Answered { question, answer, share })
+    })
+    .await
+}
+
+/// Has something read in its turn, by a thread that may wait.
+pub(super) async fn in_turn<T: Send + 'static>(
+    hub: Arc<Hub>,
+    bytes: usize,
+    guest: Guest,
+    read: impl FnOnce(&Hub, Share) -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
     let internal = |error: &dyn std::fmt::Display| Refused::Internal(error.to_string());
     // Before the turn: who has no room keeps nobody from one.
     let share = hub.budget.take(guest, bytes, hub.limits.read).await;
     let share = share.map_err(|NoRoom| Refused::NoRoom)?;
-    let asked = Arc::clone(&hub);
     let turn = Arc::clone(&hub.queries).acquire_owned().await.map_err(|error| internal(&error))?;
     // Reads files, and may wait for the writer. Turn and share go along: who hangs up
     // does not end it, and begins no other beside it.
     let done = tokio::task::spawn_blocking(move || {
-        let answered = ask(&asked, &request, &reader, recorded);
+        let done = read(&hub, share);
         drop(turn);
-        answered.map(|(question, answer)| Answered { question, answer, share })
+        done
     });
     done.await.map_err(|error| internal(&error))?
 }
 
-fn ask(
-    hub: &Hub,
-    request: &Request,
-    reader: &Origin,
-    recorded: bool,
-) -> Result<(Question, Answer), Refused> {
-    let question = request.question(hub.log.options().clock.now())?;
-    let answer = hub.log.query(&question.query)?;
-    if hub.audit_reads && !recorded {
-        let records = match &answer.found {
-            Found::Records(lines) => lines.len() as u64,
-            Found::Count(records) => *records,
-            Found::Groups(groups) => groups.records(),
-        };
-        let queried = Queried {
-            via: reader.via.as_str().to_owned(),
-            uid: reader.uid,
-            pid: reader.pid,
-            token: reader.token.clone(),
-            peer: reader.peer.clone(),
-            query: question.clone(),
-            records,
-        };
-        // Nobody sees an answer that the log does not know of.
-        let recorded = hub.log.record_query(queried).wait_durable();
-        recorded.map_err(Refused::Unrecorded)?;
+/// How many records an answer is made of.
+pub(super) fn found(answer: &Answer) -> u64 {
+    match &answer.found {
+        Found::Records(lines) => lines.len() as u64,
+        Found::Count(records) => *records,
+        Found::Groups(groups) => groups.records(),
     }
-    Ok((question, answer))
+}
+
+/// Records that somebody read that, if reads are recorded. Nobody sees an answer that the
+/// log does not know of.
+pub(super) fn record(
+    hub: &Hub,
+    reader: &Reader,
+    reading: Reading,
+    (question, records): (&Question, u64),
+) -> Result<(), Refused> {
+    if !hub.audit_reads {
+        return Ok(());
+    }
+    let origin = &reader.origin;
+    let queried = Queried {
+        via: origin.via.as_str().to_owned(),
+        what: reading.as_str().map(str::to_owned),
+        uid: origin.uid,
+        user: reader.user.clone(),
+        pid: origin.pid,
+        token: origin.token.clone(),
+        peer: origin.peer.clone(),
+        query: question.clone(),
+        records,
+    };
+    hub.log.record_query(queried).wait_durable().map(drop).map_err(Refused::Unrecorded)
 }

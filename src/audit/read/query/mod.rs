@@ -14,6 +14,8 @@ mod answer;
 mod cache;
 mod column;
 mod condition;
+#[cfg(feature = "collector")]
+pub mod csv;
 mod document;
 mod engine;
 mod filter;
