@@ -87,8 +87,8 @@ pub(super) enum Reading {
     Query,
     /// A record with its neighbours.
     Record,
-    /// How many there are of what.
-    Summary,
+    /// The proof of a record.
+    Proof,
 }
 
 impl Reading {
@@ -96,7 +96,7 @@ impl Reading {
         match self {
             Self::Query => None,
             Self::Record => Some("record"),
-            Self::Summary => Some("summary"),
+            Self::Proof => Some("proof"),
         }
     }
 }

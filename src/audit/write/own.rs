@@ -286,7 +286,7 @@ pub struct AlertsPosition {
 pub struct Queried {
     /// How: `socket` or `http`.
     pub via: String,
-    /// What was read, where it was no query: `record`, `summary`, `proof`.
+    /// What was read, where it was no query: `record`, `proof`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub what: Option<String>,
     /// The peer's user id, or that of the user whose session it is.
