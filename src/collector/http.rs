@@ -217,11 +217,11 @@ pub(super) fn request_of(text: &str) -> Result<Form, String> {
     .map_err(|error| error.to_string())?;
     for (key, value) in pairs.0 {
         let value = match &*key {
-            "limit" | "top" => match value.parse::<u64>() {
+            "limit" | "top" | "buckets" => match value.parse::<u64>() {
                 Ok(number) => json!(number),
                 Err(_) => return Err(format!("{key}: a number is expected")),
             },
-            "count" | "follow" => match &*value {
+            "count" | "follow" | "series" => match &*value {
                 "" | "true" => json!(true),
                 "false" => json!(false),
                 _ => return Err(format!("{key}: true or false is expected")),
@@ -246,7 +246,7 @@ pub(super) fn request_of(text: &str) -> Result<Form, String> {
                 }
                 continue;
             }
-            "since" | "until" | "seq" | "order" | "group_by" => json!(value),
+            "since" | "until" | "seq" | "order" | "group_by" | "within" => json!(value),
             _ => {
                 let values = object.entry(key).or_insert_with(|| json!([]));
                 if let Value::Array(values) = values {

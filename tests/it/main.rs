@@ -124,6 +124,7 @@ mod openapi;
 mod other_users;
 mod own_files;
 mod packaging;
+mod page_doors;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod paths;
