@@ -25,7 +25,8 @@ const GROUPS_BYTES: usize = 16 << 20;
 
 /// What the answer to a request takes while it is made.
 pub(super) fn room(request: &Request, is_view: bool) -> usize {
-    if is_view || request.group_by.is_some() { GROUPS_BYTES } else { QUERY_BYTES }
+    let has_groups = request.group_by.is_some() || !request.by.is_empty();
+    if is_view || has_groups { GROUPS_BYTES } else { QUERY_BYTES }
 }
 
 /// Why there is no answer.
@@ -152,6 +153,7 @@ pub(super) fn found(answer: &Answer) -> u64 {
         Found::Records(lines) => lines.len() as u64,
         Found::Count(records) => *records,
         Found::Groups(groups) => groups.records(),
+        Found::Summary(summary) => summary.records,
     }
 }
 

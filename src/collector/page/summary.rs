@@ -21,7 +21,7 @@ use crate::collector::reply::{App, error};
 /// came.
 const WITHIN: &str = "10s";
 /// Stretches of time, unless it is said how many.
-const BUCKETS: u64 = 60;
+const BUCKETS: usize = 60;
 
 pub(in crate::collector) async fn get_summary(
     State(app): State<App>,
