@@ -22,7 +22,8 @@ use axum::response::Response;
 
 use super::Hub;
 use super::auth::groups_of;
-use super::query::Reader;
+use super::headers::guarded;
+use super::reader::Reader;
 use super::reply::{App, error, with_retry_after};
 use super::routes::{Endpoint, Open, Route};
 use super::seats::{Guest, network};
@@ -227,7 +228,7 @@ pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Ne
         Err(refused) => *refused,
     };
     count(&app.hub, response.status());
-    super::page::guarded(response)
+    guarded(response)
 }
 
 /// Every refusal of a request moves a counter (P9): these do that have none of their own.

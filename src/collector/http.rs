@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -16,17 +16,16 @@ use super::accept::{self, Records};
 use super::budget::charged;
 use super::gate::{Caller, misdirected};
 use super::ingest::post_ingest;
-use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room, guest, peer, post_events};
+use super::intake::{guest, peer, post_events};
 use super::otlp::post_logs;
-use super::query::Refused;
-use super::reply::{App, answer, error, with_retry_after};
+use super::question::{Form, refused_query, request_of};
+use super::reply::{App, answer, error};
 use super::routes::{Endpoint, ROUTES};
 use super::vitals::Rendered;
 use super::{HealthFormat, Hub, gate, page, query, root};
 use crate::access::Right;
 use crate::audit;
 use crate::audit::read::query::{Answer, Column, Found, Question, Want, csv, ocsf};
-use crate::json_place::JsonError;
 
 pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
     let app = App { hub, loopback };
@@ -87,6 +86,10 @@ async fn get_events(
     request: Request,
 ) -> Response {
     let (asked, form, columns) = match request_of(request.uri().query().unwrap_or_default()) {
+        Ok(Form { request, .. }) if request.is_summary() => {
+            let text = "buckets, by, series, within: GET /v1/summary takes these";
+            return error(StatusCode::BAD_REQUEST, "usage", text);
+        }
         Ok(Form { request: asked, records, columns }) => {
             let form =
                 records.unwrap_or_else(|| accept::wanted(request.headers(), accept::RECORDS));
@@ -180,99 +183,6 @@ const PRUNED_HEADER: &str = "auditctl-pruned";
 const UNREADABLE_HEADER: &str = "auditctl-unreadable";
 /// How many places could not be read.
 const DAMAGED_HEADER: &str = "auditctl-damaged";
-
-pub(super) fn refused_query(hub: &Hub, refused: &Refused) -> Response {
-    let status = match refused {
-        Refused::Request(_) => StatusCode::BAD_REQUEST,
-        Refused::Query(_) | Refused::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        Refused::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
-        Refused::NoRoom => {
-            count_no_room(hub);
-            let response = error(StatusCode::SERVICE_UNAVAILABLE, refused.kind(), NO_ROOM);
-            return with_retry_after(response, Some(ROOM_RETRY));
-        }
-    };
-    error(status, refused.kind(), &refused.to_string())
-}
-
-/// What a URL's keys say.
-pub(super) struct Form {
-    pub(super) request: query::Asked,
-    /// How the answer is wanted; beats `Accept`.
-    pub(super) records: Option<Records>,
-    /// The columns of a table.
-    pub(super) columns: Option<Vec<Column>>,
-}
-
-/// `?type=login&actor=alice&limit=10`: keys that take several may be repeated.
-/// `format` and `fields` are about the answer.
-pub(super) fn request_of(text: &str) -> Result<Form, String> {
-    let (mut form, mut columns) = (None, None);
-    let mut object = serde_json::Map::new();
-    let pairs = Query::<Vec<(String, String)>>::try_from_uri(
-        &format!("/?{text}")
-            .parse()
-            .map_err(|error: axum::http::uri::InvalidUri| error.to_string())?,
-    )
-    .map_err(|error| error.to_string())?;
-    for (key, value) in pairs.0 {
-        let value = match &*key {
-            "limit" | "top" | "buckets" => match value.parse::<u64>() {
-                Ok(number) => json!(number),
-                Err(_) => return Err(format!("{key}: a number is expected")),
-            },
-            "count" | "follow" | "series" => match &*value {
-                "" | "true" => json!(true),
-                "false" => json!(false),
-                _ => return Err(format!("{key}: true or false is expected")),
-            },
-            "fields" => {
-                let new = Column::parse_list(&value).map_err(|why| format!("fields: {why}"))?;
-                if columns.replace(new).is_some() {
-                    return Err("fields: only once".to_owned());
-                }
-                continue;
-            }
-            "format" => {
-                let wanted = match &*value {
-                    "json" => Records::Document,
-                    "ndjson" => Records::Lines,
-                    "ocsf" => Records::Ocsf,
-                    "csv" => Records::Csv,
-                    _ => return Err("format: json, ndjson, csv or ocsf is expected".to_owned()),
-                };
-                if form.replace(wanted).is_some() {
-                    return Err("format: only once".to_owned());
-                }
-                continue;
-            }
-            "since" | "until" | "seq" | "order" | "group_by" | "within" => json!(value),
-            _ => {
-                let values = object.entry(key).or_insert_with(|| json!([]));
-                if let Value::Array(values) = values {
-                    values.push(json!(value));
-                }
-                continue;
-            }
-        };
-        if object.insert(key.clone(), value).is_some() {
-            return Err(format!("{key}: only once"));
-        }
-    }
-    let asked: query::Asked = serde_json::from_value(Value::Object(object))
-        .map_err(|error| JsonError::from(&error).to_string())?;
-    if form == Some(Records::Ocsf) && (asked.count || asked.group_by.is_some()) {
-        return Err("format: ocsf is for records, not for count or group_by".to_owned());
-    }
-    if form == Some(Records::Csv) && asked.count {
-        return Err("format: csv is for records and group_by, not for count".to_owned());
-    }
-    if columns.is_some() && matches!(form, Some(Records::Document | Records::Lines | Records::Ocsf))
-    {
-        return Err("fields: only for csv".to_owned());
-    }
-    Ok(Form { request: asked, records: form, columns })
-}
 
 async fn checkpoint(State(app): State<App>) -> Response {
     let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];

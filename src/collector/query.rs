@@ -6,12 +6,13 @@ use std::sync::Arc;
 use super::Hub;
 use super::budget::{NoRoom, Share};
 use super::followed::Followed;
+pub(super) use super::reader::Reader;
 use super::seats::Guest;
+use crate::audit::RecordError;
 use crate::audit::read::error::ReadError;
 pub(super) use crate::audit::read::query::Request as Asked;
 use crate::audit::read::query::{Answer, Found, Question, Request, RequestError};
 use crate::audit::write::own::Queried;
-use crate::audit::{Origin, RecordError};
 
 /// Queries that run at the same time; others wait for their turn.
 pub(super) const AT_ONCE: usize = 4;
@@ -66,19 +67,6 @@ pub(super) struct Answered {
     pub(super) question: Question,
     pub(super) answer: Answer,
     pub(super) share: Share,
-}
-
-/// Who asks.
-#[derive(Clone, Debug)]
-pub(super) struct Reader {
-    /// By the system's word.
-    pub(super) origin: Origin,
-    /// The user's name, where it is a person with a session.
-    pub(super) user: Option<String>,
-    /// Whose share of the budget it takes.
-    pub(super) guest: Guest,
-    /// What it follows; `None` for who is recorded each time.
-    pub(super) followed: Option<Arc<Followed>>,
 }
 
 /// What is read, in the record of it.

@@ -8,13 +8,14 @@ use std::time::Instant;
 use tokio::task::JoinHandle;
 
 use super::rights::{Act, Peer};
-use super::{Connection, MAX_ASKED, MAX_UNSENT, origin};
+use super::{Connection, MAX_ASKED, MAX_UNSENT, opened, origin};
 use crate::audit::read::query::Request;
 use crate::audit::state::security::SecurityKind;
 use crate::audit::write::key_change::RotateRequest;
 use crate::audit::write::own::{BackupMade, BackupRemoved};
 use crate::audit::{AuditLog, HandIn, ParseMode, Receipt};
 use crate::collector::budget::Share;
+use crate::collector::followed::Followed;
 use crate::collector::intake::{ROOM_RETRY, count_no_room};
 use crate::collector::protocol::{self, Control, SessionWish};
 use crate::collector::seats::Guest;

@@ -3,7 +3,6 @@
 //! The files are in the program, and the same for all who ask. The page itself asks with a
 //! token as any program does, and shows no more than that may see.
 
-mod headers;
 mod record;
 mod status;
 mod summary;
@@ -14,8 +13,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
 
+use super::headers;
 use super::reply::error;
-pub(super) use headers::guarded;
 pub(super) use record::get_record;
 pub(super) use status::{Looks, get_status};
 pub(super) use summary::get_summary;

@@ -15,10 +15,10 @@ use crate::audit::read::query::{Answer, Lines, Order, Question, Want};
 use crate::collector::Hub;
 use crate::collector::budget::charged;
 use crate::collector::gate::{self, Caller, misdirected};
-use crate::collector::http::refused_query;
 use crate::collector::intake::{guest, peer};
 use crate::collector::protocol;
 use crate::collector::query::{self, Asked, Reader, Reading, Refused};
+use crate::collector::question::refused_query;
 use crate::collector::reply::{App, answer, error};
 
 /// Neighbours on each side, unless it is said how many.

@@ -12,9 +12,9 @@ use serde_json::value::RawValue;
 use crate::access::Right;
 use crate::collector::budget::charged;
 use crate::collector::gate::{self, Caller, misdirected};
-use crate::collector::http::{Form, refused_query, request_of};
 use crate::collector::intake::{guest, peer};
 use crate::collector::query;
+use crate::collector::question::{Form, refused_query, request_of};
 use crate::collector::reply::{App, error};
 
 /// A summary looks for so long at most: at the newest records first, and it says how far it
@@ -22,6 +22,8 @@ use crate::collector::reply::{App, error};
 const WITHIN: &str = "10s";
 /// Stretches of time, unless it is said how many.
 const BUCKETS: usize = 60;
+/// Values of each that are listed, at most.
+const MAX_TOP: usize = 100;
 
 pub(in crate::collector) async fn get_summary(
     State(app): State<App>,
@@ -71,6 +73,12 @@ fn of_summary(asked: query::Asked) -> Result<query::Asked, String> {
     ];
     if let Some((key, _)) = of_records.into_iter().find(|(_, given)| *given) {
         return Err(format!("{key}: this is for /v1/events; a summary has buckets, by and top"));
+    }
+    if asked.within.is_some() {
+        return Err(format!("within: it is {WITHIN} for whoever asks over HTTP"));
+    }
+    if asked.top.is_some_and(|top| top > MAX_TOP) {
+        return Err(format!("top: at most {MAX_TOP}"));
     }
     let buckets = asked.buckets.or(Some(BUCKETS));
     Ok(query::Asked { buckets, within: Some(WITHIN.to_owned()), ..asked })

@@ -209,6 +209,13 @@ impl Request {
         Ok(())
     }
 
+    /// Whether it asks for many records at once.
+    #[must_use]
+    #[doc(hidden)]
+    pub fn is_summary(&self) -> bool {
+        self.buckets.is_some() || !self.by.is_empty() || self.series || self.within.is_some()
+    }
+
     fn want(&self) -> Result<Want, RequestError> {
         if self.buckets.is_some() || !self.by.is_empty() {
             return self.overview().map(Want::Summary);

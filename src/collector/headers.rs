@@ -29,7 +29,7 @@ pub(super) fn of_page(headers: &mut HeaderMap) {
 
 /// Of every answer: it is what its type says, is kept nowhere unless it says so itself, is
 /// loaded by no other site's page, and where it leads to does not learn from where.
-pub(in crate::collector) fn guarded(mut response: Response) -> Response {
+pub(super) fn guarded(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
