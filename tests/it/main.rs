@@ -126,6 +126,7 @@ mod other_users;
 mod own_files;
 mod packaging;
 mod page;
+mod page_doors;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod paths;
