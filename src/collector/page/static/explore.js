@@ -8,7 +8,7 @@ import { FIELDS, fromAddress, isSame, range, SINGLE, toAddress, toCommand, toFil
 import { RecordPanel } from "./record.js";
 import { Rows } from "./rows.js";
 import { button, copy, count, el, fill, many, named, note, pattern, shown } from "./text.js";
-import { stamp, zoneName } from "./time.js";
+import { stamp, typed, zoneName } from "./time.js";
 
 const PAGE = 100;
 const FOLLOWED = 200;
@@ -154,7 +154,7 @@ export class Explore {
   submitted(event) {
     event.preventDefault();
     const question = { ...this.question, at: null };
-    for (const key of SINGLE) question[key] = this.single[key].value.trim();
+    for (const key of SINGLE) question[key] = key === "seq" ? this.single.seq.value.trim() : typed(this.single[key].value);
     const value = this.value.value;
     const key = this.field.value;
     if (value.trim() !== "" && !question[key].includes(value)) question[key] = [...question[key], key === "grep" ? value : value.trim()];

@@ -1,7 +1,6 @@
 // A question: the filters of `auditctl query`, as the address bar, the collector and a shell have them.
 
 import { quoted } from "./text.js";
-import { typed } from "./time.js";
 
 /** Filters that may have several values. */
 export const FIELDS = [
@@ -51,9 +50,7 @@ export function toAddress(question) {
 
 /** The filters alone, as the collector takes them. */
 export function toFilters(question) {
-  const given = new URLSearchParams();
-  for (const [key, value] of pairs(question)) given.append(key, key === "since" || key === "until" ? typed(value) : value);
-  return given;
+  return new URLSearchParams(pairs(question));
 }
 
 /** Whether two ask the same, wherever in the answer one is. */
