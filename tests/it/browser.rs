@@ -2,18 +2,15 @@
 //! program are tested in. Each browser has a profile of its own, reaches nothing but this
 //! machine, and ends with the test.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Instant;
 
-use fantoccini::error::CmdError;
-use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand};
-use fantoccini::{Client, ClientBuilder, Locator};
-use hyper_util::client::legacy::connect::HttpConnector;
+use base64::Engine;
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
 
 use crate::support::{PATIENCE, missing};
 
@@ -29,9 +26,11 @@ pub(crate) mod key {
     pub(crate) const DOWN: &str = "\u{e015}";
 }
 
+/// By what WebDriver calls a reference to an element.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
 pub(crate) struct Browser {
-    client: Option<Client>,
-    runtime: Runtime,
+    session: String,
     driver: Driver,
     /// What was logged and not asked for yet.
     console: Vec<String>,
@@ -53,33 +52,38 @@ impl Browser {
             }
         }
         let driver = Driver::start(zone);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.expect("a runtime");
-        let mut builder = ClientBuilder::new(HttpConnector::new());
-        builder.capabilities(capabilities(driver.home.path()));
-        let address = format!("http://127.0.0.1:{}", driver.port);
-        let client = runtime.block_on(builder.connect(&address)).expect("a browser");
-        let (console, requests) = (Vec::new(), Vec::new());
-        Some(Self { client: Some(client), runtime, driver, console, requests })
+        let wanted = json!({"capabilities": {"alwaysMatch": capabilities(driver.home.path())}});
+        let made = driver.ask("POST", "/session", &wanted).expect("a browser");
+        let session = made["sessionId"].as_str().expect("a session").to_owned();
+        Some(Self { session, driver, console: Vec::new(), requests: Vec::new() })
     }
 
-    fn client(&self) -> &Client {
-        self.client.as_ref().expect("until it is dropped")
+    /// A command of WebDriver, in this session.
+    fn ask(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
+        self.driver.ask(method, &format!("/session/{}{path}", self.session), body)
     }
 
-    /// Asks the driver for something that the client has no word for.
-    fn ask(&self, path: &'static str, body: Value) -> Result<Value, CmdError> {
-        self.runtime.block_on(self.client().issue_cmd(Asked { path, body }))
+    fn post(&self, path: &str, body: &Value) -> Value {
+        self.ask("POST", path, body).unwrap_or_else(|why| panic!("{path} {body}: {why}"))
+    }
+
+    fn get(&self, path: &str) -> Value {
+        self.ask("GET", path, &Value::Null).unwrap_or_else(|why| panic!("{path}: {why}"))
+    }
+
+    /// Where commands about the first such element go.
+    fn element(&self, css: &str) -> String {
+        let found = self.post("/element", &json!({"using": "css selector", "value": css}));
+        format!("/element/{}", found[ELEMENT].as_str().expect("an element"))
     }
 
     /// Chromium's own protocol.
     pub(crate) fn cdp(&self, command: &str, params: Value) -> Value {
-        let body = json!({"cmd": command, "params": params});
-        self.ask("goog/cdp/execute", body).unwrap_or_else(|why| panic!("{command}: {why}"))
+        self.post("/goog/cdp/execute", &json!({"cmd": command, "params": params}))
     }
 
     pub(crate) fn open(&self, address: &str) {
-        self.runtime.block_on(self.client().goto(address)).expect(address);
+        self.post("/url", &json!({"url": address}));
     }
 
     /// The same with nothing kept of what was there: a fragment alone would load nothing.
@@ -89,15 +93,15 @@ impl Browser {
     }
 
     pub(crate) fn address(&self) -> String {
-        self.runtime.block_on(self.client().current_url()).expect("an address").to_string()
+        self.get("/url").as_str().expect("an address").to_owned()
     }
 
     pub(crate) fn back(&self) {
-        self.runtime.block_on(self.client().back()).expect("back");
+        self.post("/back", &json!({}));
     }
 
     pub(crate) fn reload(&self) {
-        self.runtime.block_on(self.client().refresh()).expect("loaded again");
+        self.post("/refresh", &json!({}));
     }
 
     /// Runs the body of a function in the page; it may be `async`.
@@ -107,8 +111,7 @@ impl Browser {
              (async function() {{ {body} }}).apply(null, given)\
              .then((value) => done({{ value }}), (error) => done({{ error: String(error) }}));"
         );
-        let answer = self.runtime.block_on(self.client().execute_async(&body, args));
-        let answer = answer.unwrap_or_else(|why| panic!("{body}: {why}"));
+        let answer = self.post("/execute/async", &json!({"script": body, "args": args}));
         assert_eq!(answer["error"], Value::Null, "{body}");
         answer["value"].clone()
     }
@@ -170,8 +173,7 @@ impl Browser {
             &format!("{css} is there"),
             &format!("!!document.querySelector({})", json!(css)),
         );
-        let element = self.runtime.block_on(self.client().find(Locator::Css(css))).expect(css);
-        self.runtime.block_on(element.click()).unwrap_or_else(|why| panic!("{css}: {why}"));
+        self.post(&format!("{}/click", self.element(css)), &json!({}));
     }
 
     /// The button or link with that text, among those that fit.
@@ -194,22 +196,22 @@ impl Browser {
             &format!("{css} is there"),
             &format!("!!document.querySelector({})", json!(css)),
         );
-        let element = self.runtime.block_on(self.client().find(Locator::Css(css))).expect(css);
-        self.runtime.block_on(element.clear()).expect(css);
-        self.runtime.block_on(element.send_keys(text)).expect(css);
+        let element = self.element(css);
+        self.post(&format!("{element}/clear"), &json!({}));
+        self.post(&format!("{element}/value"), &json!({"text": text}));
     }
 
     /// Chooses files in a field for files.
     pub(crate) fn choose_file(&self, css: &str, path: &Path) {
-        let element = self.runtime.block_on(self.client().find(Locator::Css(css))).expect(css);
-        let path = path.to_str().expect("UTF-8");
-        self.runtime.block_on(element.send_keys(path)).expect(css);
+        let text = path.to_str().expect("UTF-8");
+        self.post(&format!("{}/value", self.element(css)), &json!({"text": text}));
     }
 
     /// To whatever has the focus.
     pub(crate) fn press(&self, keys: &str) {
-        let element = self.runtime.block_on(self.client().active_element()).expect("a focus");
-        self.runtime.block_on(element.send_keys(keys)).expect("pressed");
+        let element = self.get("/element/active");
+        let element = element[ELEMENT].as_str().expect("a focus");
+        self.post(&format!("/element/{element}/value"), &json!({"text": keys}));
     }
 
     pub(crate) fn offline(&self, is_offline: bool) {
@@ -233,12 +235,14 @@ impl Browser {
 
     /// A picture of what is shown, as a PNG.
     pub(crate) fn picture(&self) -> Vec<u8> {
-        self.runtime.block_on(self.client().screenshot()).expect("a picture")
+        let picture = self.get("/screenshot");
+        let picture = picture.as_str().expect("text");
+        base64::engine::general_purpose::STANDARD.decode(picture).expect("a picture")
     }
 
     fn read_logs(&mut self) {
         let lines = |kind: &str| {
-            let found = self.ask("se/log", json!({"type": kind})).expect(kind);
+            let found = self.post("/se/log", &json!({"type": kind}));
             let entries = found.as_array().cloned().unwrap_or_default();
             let text = |entry: &Value| entry["message"].as_str().unwrap_or_default().to_owned();
             entries.iter().map(text).collect::<Vec<_>>()
@@ -270,9 +274,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        if let Some(client) = self.client.take() {
-            let _ = self.runtime.block_on(client.close());
-        }
+        let _ = self.ask("DELETE", "", &Value::Null);
         self.driver.end();
     }
 }
@@ -317,6 +319,35 @@ impl Driver {
         Self { child, hold, port, home }
     }
 
+    /// What it answers; else its error, or why there is no answer.
+    fn ask(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
+        let said = |error: std::io::Error| error.to_string();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).map_err(said)?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(said)?;
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(body.as_bytes()))
+            .map_err(said)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map_err(said)?;
+        let (_, text) = answer.split_once("\r\n\r\n").ok_or("it broke off")?;
+        let mut answer: Value =
+            serde_json::from_str(text).map_err(|why| format!("{why}: {text}"))?;
+        let value = answer["value"].take();
+        match value["error"].as_str() {
+            Some(error) if value["stacktrace"].is_string() => {
+                Err(format!("{error}: {}", value["message"].as_str().unwrap_or_default()))
+            }
+            _ => Ok(value),
+        }
+    }
+
     fn end(&mut self) {
         if let Some(mut hold) = self.hold.take() {
             let _ = hold.write_all(b"\n");
@@ -331,7 +362,7 @@ impl Drop for Driver {
     }
 }
 
-fn capabilities(home: &Path) -> Capabilities {
+fn capabilities(home: &Path) -> Value {
     let mut args: Vec<String> = [
         "--headless=new",
         // Root has no namespaces to spare in a container; what it shows is the tests' own.
@@ -359,7 +390,7 @@ fn capabilities(home: &Path) -> Capabilities {
     .map(str::to_owned)
     .into();
     args.push(format!("--user-data-dir={}", home.join("profile").display()));
-    let wanted = json!({
+    json!({
         "browserName": "chrome",
         "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
         "goog:chromeOptions": {
@@ -369,32 +400,10 @@ fn capabilities(home: &Path) -> Capabilities {
             "perfLoggingPrefs": {"enableNetwork": true, "enablePage": false},
         },
         "timeouts": {"script": 110_000, "pageLoad": 110_000, "implicit": 0},
-    });
-    wanted.as_object().expect("an object").clone()
+    })
 }
 
 fn is_there(program: &str) -> bool {
     let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
     found.is_ok_and(|found| found.status.success())
-}
-
-/// A command beyond those of WebDriver.
-#[derive(Debug)]
-struct Asked {
-    path: &'static str,
-    body: Value,
-}
-
-impl WebDriverCompatibleCommand for Asked {
-    fn endpoint(
-        &self,
-        base: &url::Url,
-        session: Option<&str>,
-    ) -> Result<url::Url, url::ParseError> {
-        base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
-    }
-
-    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
-        (http::Method::POST, Some(self.body.to_string()))
-    }
 }
