@@ -74,7 +74,7 @@ impl Summary {
     /// Whether it says all that was asked for, of all records.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.looked_from.is_none() && self.by.iter().all(|counted| counted.error == 0)
+        self.looked_from.is_none() && self.by.iter().all(|counted| counted.bound == 0)
     }
 
     /// Roughly what it takes in memory.
@@ -100,6 +100,9 @@ pub struct Counted {
     /// Each count is at most by so many too high. 0, unless there were more values than there
     /// is room for.
     pub error: u64,
+    /// There was not room for all values: each of those that were left out has at most so many
+    /// records. 0 where all found room.
+    pub bound: u64,
 }
 
 /// A value, and how many records have it.
@@ -259,6 +262,7 @@ impl Sketch {
                 distinct: groups.len() as u64,
                 // What was counted in a second look is exact.
                 error: if series.is_some() { 0 } else { groups.bound },
+                bound: groups.bound,
             }
         });
         let by = by.collect();
