@@ -48,7 +48,7 @@ pub use key::{
     KeyShown, PrivateKey, key_json, key_text, replacing_json, replacing_text, rotate_plan_json,
     rotate_plan_text, rotated_json, rotated_text,
 };
-pub use monitor::{Live, live, monitor_json, monitor_json_line, monitor_text};
+pub use monitor::{Feed, Live, live, monitor_json, monitor_json_line, monitor_text};
 pub use nagios::{health_line, health_nagios, plugin_failure};
 pub use over_time::{
     groups_over_time_ndjson, groups_over_time_text, histogram_csv, histogram_ndjson, histogram_text,

@@ -59,6 +59,28 @@ pub(super) fn wrapped(text: &str, first: usize, rest: usize) -> Vec<String> {
     lines
 }
 
+/// The pieces with what separates them, as many as fit; the first is cut if need be.
+pub(super) fn fitted(pieces: Vec<Piece>, room: usize, separator: &str, ascii: bool) -> Vec<Piece> {
+    let mut kept: Vec<Piece> = Vec::new();
+    let mut used = 0;
+    for mut piece in pieces.into_iter().filter(|piece| !piece.text.is_empty()) {
+        if kept.is_empty() {
+            piece.text = cut(&piece.text, room, ascii);
+            used = piece.columns();
+            kept.push(piece);
+            continue;
+        }
+        let more = columns(separator) + piece.columns();
+        if used + more > room {
+            break;
+        }
+        used += more;
+        kept.push(Piece::plain(separator));
+        kept.push(piece);
+    }
+    kept
+}
+
 /// A bar of that many columns, filled to a part of 100; anything above nothing
 /// shows.
 pub(super) fn bar(percent: f64, columns: usize, ascii: bool) -> String {
