@@ -234,7 +234,8 @@ impl Sketch {
     }
 
     /// What is shown of it.
-    pub(super) fn summary(self, query: &Query, cut: bool) -> Summary {
+    /// `cut` is where the records end, when the time was over before all was looked at.
+    pub(super) fn summary(self, query: &Query, cut: Option<u64>) -> Summary {
         let nothing = Overview::default();
         let overview = match &query.want {
             Want::Summary(overview) => overview,
@@ -271,8 +272,8 @@ impl Sketch {
             span: self.times.span(),
             histogram,
             by,
-            looked_from: if cut { self.from } else { None },
-            sketch: (!cut && !overview.series).then(|| Arc::new(self)),
+            looked_from: cut.map(|end| self.from.unwrap_or(end)),
+            sketch: (cut.is_none() && !overview.series).then(|| Arc::new(self)),
         }
     }
 }
