@@ -2,26 +2,28 @@
 
 mod asker;
 mod follow;
+mod lacks;
+mod output;
 mod redacted;
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::audit::read::query::{
-    Answer, Column, DEFAULT_LIMIT, Found, History, Query, Question, Request, RequestError, Want,
-    ocsf,
+    Answer, Column, DEFAULT_LIMIT, Found, Question, Request, RequestError, Want,
 };
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::zone;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
-use crate::health::wording::{count, records, were};
-use crate::ui::{self, Table};
-use crate::units::are;
+use crate::health::wording::count;
+use crate::ui;
 use crate::units::human_bytes;
 use asker::Asker;
+use lacks::tell;
+use output::{Format, Output};
 
 /// Ask the log: which records, how many, how many of each, how many over time.
 ///
@@ -134,19 +136,6 @@ pub(crate) struct QueryArgs {
     direct: bool,
 }
 
-/// How records are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Table,
-    /// One JSON object a line: the stored bytes, unless --fields is given
-    Ndjson,
-    /// RFC 4180, with a header
-    Csv,
-    /// For a SIEM: one OCSF event a line, of the class API Activity
-    Ocsf,
-}
-
 impl QueryArgs {
     fn request(&self) -> Request {
         Request {
@@ -204,17 +193,6 @@ impl From<RequestError> for CliError {
         };
         Self::usage(format!("--{}: {}", key.replace('_', "-"), error.reason))
     }
-}
-
-/// Where records go, and as what.
-struct Output<'a> {
-    context: &'a Context,
-    format: Format,
-    columns: Vec<Column>,
-    /// Whether fields were chosen: NDJSON then is not the stored bytes.
-    chosen: bool,
-    /// Whether a header has been printed.
-    begun: bool,
 }
 
 pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
@@ -385,177 +363,16 @@ fn sum(total: Option<Answer>, page: Answer) -> Answer {
     total
 }
 
-/// What was not read is said, also when quiet; the exit code.
-fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
-    let printer = context.printer;
-    for hole in &answer.given_up {
-        printer.error(&format!(
-            "auditctl: {} {} missing: damaged and given up ({})",
-            records(hole.first_seq, hole.end_seq),
-            are(hole.records()),
-            ui::escape(&hole.reason)
-        ));
-    }
-    for damage in &answer.damaged {
-        printer.error(&format!("auditctl: cannot be read: {}", ui::escape(damage)));
-    }
-    if answer.unreadable > 0 {
-        let what = if answer.unreadable == 1 { "is not a record" } else { "are not records" };
-        printer.error(&format!("auditctl: {} {what}", count(answer.unreadable, "line")));
-    }
-    if let Found::Groups(groups) = &answer.found
-        && answer.is_partial()
-    {
-        printer.error(&format!(
-            "auditctl: partial: {} {} in groups that do not fit (max_memory_events = {}). Each of \
-             these groups has at most {}, so the first {} of those listed are certainly the \
-             largest, and all listed counts are exact. To see more, raise max_memory_events, or \
-             query fewer records",
-            count(groups.beyond, "record"),
-            are(groups.beyond),
-            settings.max_memory_events,
-            count(groups.bound, "record"),
-            groups.surely_largest(),
-        ));
-    }
-    for by in answer.summary().into_iter().flat_map(|summary| &summary.by) {
-        if by.bound > 0 {
-            printer.error(&format!(
-                "auditctl: partial: there are more groups than fit (max_memory_events = {}). Each \
-                 of those that do not has at most {}; all listed counts are exact",
-                settings.max_memory_events,
-                count(by.bound, "record"),
-            ));
-        }
-    }
-    if let Some((from, to)) = answer.pruned {
-        printer.note(&format!(
-            "auditctl: {} {} removed by retention and {} not in this answer; \
-             `auditctl list` shows the backups that hold older records",
-            records(from, to),
-            were(to - from),
-            are(to - from),
-        ));
-    }
-    let damaged = !answer.damaged.is_empty() || answer.unreadable > 0;
-    if let Some((from, to)) = answer.missing {
-        printer.error(&missing_text(from, to));
-    }
-    let bad = damaged || answer.missing.is_some();
-    if damaged {
-        printer.error(
-            "auditctl: the answer may lack records; run `auditctl verify` to see what is \
-             wrong",
-        );
-    }
-    if bad { Exit::Found as u8 } else { Exit::Ok as u8 }
-}
-
-/// That the log's end is missing.
-fn missing_text(from: u64, to: u64) -> String {
-    let many = to - from;
-    format!(
-        "auditctl: incomplete: {} at the log's end {} not here ({}). Run `auditctl verify` to see \
-         what is wrong; `auditctl repair` puts back what a backup holds",
-        count(many, "signed record"),
-        are(many),
-        records(from, to)
-    )
-}
-
 /// The records of one document take at most so many bytes, and the last one.
 const DOCUMENT_BYTES: usize = 64 << 20;
-
-impl Output<'_> {
-    fn print(
-        &mut self,
-        answer: &Answer,
-        query: &Query,
-        top: Option<usize>,
-    ) -> Result<(), CliError> {
-        match &answer.found {
-            Found::Count(count) => self.context.stream(&count.to_string()),
-            Found::Groups(groups) => {
-                let Want::Groups(by) = &query.want else { return Ok(()) };
-                let all = groups.sorted(by);
-                let top = top.unwrap_or(usize::MAX);
-                let text = match self.format {
-                    Format::Table => ui::groups_text(&all, top, &self.table()),
-                    Format::Ndjson | Format::Ocsf => ui::groups_ndjson(&all, top),
-                    Format::Csv => ui::groups_csv(&all, top),
-                };
-                if text.is_empty() { Ok(()) } else { self.context.stream(&text) }
-            }
-            Found::Summary(summary) => {
-                let table = self.table();
-                let text = match (self.format, summary.by.first()) {
-                    (Format::Table, None) => ui::histogram_text(summary, &table),
-                    (Format::Csv, _) => ui::histogram_csv(summary),
-                    (_, None) => ui::histogram_ndjson(summary),
-                    (Format::Table, Some(by)) => ui::groups_over_time_text(summary, by, &table),
-                    (_, Some(by)) => ui::groups_over_time_ndjson(summary, by),
-                };
-                if text.is_empty() { Ok(()) } else { self.context.stream(&text) }
-            }
-            Found::Records(lines) => {
-                for part in lines.iter().collect::<Vec<_>>().chunks(ui::ROWS_A_TABLE) {
-                    self.records(part, &answer.history)?;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Prints some records.
-    fn records(&mut self, lines: &[&[u8]], history: &History) -> Result<(), CliError> {
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let header = !std::mem::replace(&mut self.begun, true);
-        match self.format {
-            Format::Table => {
-                self.context.stream(&ui::records_table(lines, &self.columns, header, &self.table()))
-            }
-            Format::Csv => self.context.stream(&ui::records_csv(lines, &self.columns, header)),
-            Format::Ocsf => {
-                self.context.print_bytes(ocsf::events(lines.iter().copied(), history).as_bytes())
-            }
-            Format::Ndjson if self.chosen => {
-                self.context.stream(&ui::records_chosen(lines, &self.columns))
-            }
-            Format::Ndjson => {
-                // As they are stored, whatever is in them.
-                let mut bytes = lines.join(&b'\n');
-                bytes.push(b'\n');
-                self.context.print_bytes(&bytes)
-            }
-        }
-    }
-
-    /// CSV without records still has its header.
-    fn end(&self, total: &Answer) -> Result<(), CliError> {
-        match (total.lines(), self.format) {
-            (Some(_), Format::Csv) if !self.begun => {
-                self.context.stream(&ui::records_csv(&[], &self.columns, true))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn table(&self) -> Table {
-        Table {
-            width: self.context.printer.width(),
-            color: self.context.printer.color(),
-            ascii: self.context.ascii,
-        }
-    }
-}
 
 /// The records that `--follow` begins with, unless said otherwise.
 const FOLLOW_BEGINS_WITH: u64 = 10;
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
 
     #[test]
