@@ -209,7 +209,7 @@ const EXAMPLES: &[Examples] = &[
     (
         "monitor",
         &[
-            ("Watch live; q leaves", "auditctl monitor"),
+            ("Watch live; q leaves, ? shows the keys", "auditctl monitor"),
             ("Print one sample, for a script", "auditctl monitor --once --json"),
         ],
     ),
@@ -334,6 +334,7 @@ const EXAMPLES: &[Examples] = &[
                 "auditctl query --type 'login*' --outcome failure --since 24h",
             ),
             ("Who did most", "auditctl query --group-by actor --top 10"),
+            ("When it happened", "auditctl query --type 'login*' --since 7d --histogram"),
             (
                 "Large payments, as CSV",
                 "auditctl query --type payment --where 'details.amount >= 1000' --format csv > large.csv",

@@ -74,7 +74,7 @@ impl Summary {
     /// Whether it says all that was asked for, of all records.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.looked_from.is_none() && self.by.iter().all(|counted| counted.error == 0)
+        self.looked_from.is_none() && self.by.iter().all(|counted| counted.bound == 0)
     }
 
     /// Roughly what it takes in memory.
@@ -100,6 +100,9 @@ pub struct Counted {
     /// Each count is at most by so many too high. 0, unless there were more values than there
     /// is room for.
     pub error: u64,
+    /// There was not room for all values: each of those that were left out has at most so many
+    /// records. 0 where all found room.
+    pub bound: u64,
 }
 
 /// A value, and how many records have it.
@@ -231,7 +234,8 @@ impl Sketch {
     }
 
     /// What is shown of it.
-    pub(super) fn summary(self, query: &Query, cut: bool) -> Summary {
+    /// `cut` is where the records end, when the time was over before all was looked at.
+    pub(super) fn summary(self, query: &Query, cut: Option<u64>) -> Summary {
         let nothing = Overview::default();
         let overview = match &query.want {
             Want::Summary(overview) => overview,
@@ -259,6 +263,7 @@ impl Sketch {
                 distinct: groups.len() as u64,
                 // What was counted in a second look is exact.
                 error: if series.is_some() { 0 } else { groups.bound },
+                bound: groups.bound,
             }
         });
         let by = by.collect();
@@ -267,8 +272,8 @@ impl Sketch {
             span: self.times.span(),
             histogram,
             by,
-            looked_from: if cut { self.from } else { None },
-            sketch: (!cut && !overview.series).then(|| Arc::new(self)),
+            looked_from: cut.map(|end| self.from.unwrap_or(end)),
+            sketch: (cut.is_none() && !overview.series).then(|| Arc::new(self)),
         }
     }
 }
