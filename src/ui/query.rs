@@ -69,7 +69,7 @@ pub fn records_table(lines: &[&[u8]], columns: &[Column], header: bool, table: &
     match table.width {
         // Where there is less room than the least that columns can do with.
         Some(columns) if text.lines().any(|line| width(line) > columns.into()) => {
-            let lines = text.lines().map(|line| cut(line, columns.into(), table.ascii));
+            let lines = text.lines().map(|line| self::cut(line, columns.into(), table.ascii));
             lines.collect::<Vec<_>>().join("\n")
         }
         _ => text,
@@ -428,7 +428,7 @@ mod tests {
     fn a_text_that_would_be_read_otherwise_is_shown_as_json_has_it() {
         let of = |text: &str, typed| {
             let json = json!(text).to_string();
-            shown(&Cell { json, plain: text.to_owned(), is_text: true }, typed)
+            shown(&Cell { json, plain: text.to_owned(), is_text: true }, typed, false)
         };
         for (text, in_details, as_name) in [
             ("plain text", "plain text", "plain text"),

@@ -117,7 +117,7 @@ impl View {
             rows(sample, &left_screen, false).into_iter().map(|line| line.pieces).collect();
         let rest = total.saturating_sub(head.len() + left.len() + 2);
         let chart_rows = rest.clamp(CHART_ROWS.0, CHART_ROWS.1);
-        let mut area_of = |rows: usize, y: &mut u16| {
+        let area_of = |rows: usize, y: &mut u16| {
             let height = (rows as u16).min((area.y + area.height).saturating_sub(*y));
             let part = Rect { y: *y, height, ..area };
             *y += height;

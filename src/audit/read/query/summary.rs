@@ -247,11 +247,12 @@ impl Sketch {
             let series = self.series[nth].as_ref();
             let values =
                 groups.sorted(by).into_iter().take(overview.top).map(|(group, records)| {
-                    let key = Name::of(&group);
-                    let key = key.as_ref().map_or(&[][..], Name::key);
+                    let name = Name::of(&group);
+                    let key: Box<[u8]> = name.as_ref().map_or(&[][..], Name::key).into();
                     let of = |(listed, series): &(Arc<Listed>, Series)| {
-                        Some(series.counts[*listed.get(key)?].clone())
+                        Some(series.counts[*listed.get(&key)?].clone())
                     };
+                    drop(name);
                     Value { group, records, series: series.and_then(of).unwrap_or_default() }
                 });
             let values: Vec<Value> = values.collect();
