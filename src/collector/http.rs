@@ -14,13 +14,16 @@ use serde_json::{Value, json};
 
 use super::accept::{self, Records};
 use super::budget::charged;
+use super::coverage::get_coverage;
 use super::gate::{Caller, misdirected};
 use super::ingest::post_ingest;
 use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room, guest, peer, post_events};
 use super::otlp::post_logs;
+use super::prove::get_proof;
 use super::query::Refused;
 use super::reply::{App, answer, error, with_retry_after};
 use super::routes::{Endpoint, ROUTES};
+use super::verification::{get_verify, post_verify};
 use super::vitals::Rendered;
 use super::{HealthFormat, Hub, gate, query, root};
 use crate::access::Right;
@@ -54,6 +57,10 @@ fn handler(endpoint: Endpoint) -> MethodRouter<App> {
         Endpoint::Ingest => post(post_ingest),
         Endpoint::Logs => post(post_logs),
         Endpoint::Checkpoint => get(checkpoint),
+        Endpoint::Proof => get(get_proof),
+        Endpoint::Coverage => get(get_coverage),
+        Endpoint::Verify => get(get_verify),
+        Endpoint::BeginVerify => post(post_verify),
         Endpoint::Health => get(health),
         Endpoint::Metrics => get(metrics),
         Endpoint::OpenApi => get(root::openapi),
@@ -159,7 +166,7 @@ const UNREADABLE_HEADER: &str = "auditctl-unreadable";
 /// How many places could not be read.
 const DAMAGED_HEADER: &str = "auditctl-damaged";
 
-fn refused_query(hub: &Hub, refused: &Refused) -> Response {
+pub(super) fn refused_query(hub: &Hub, refused: &Refused) -> Response {
     let status = match refused {
         Refused::Request(_) => StatusCode::BAD_REQUEST,
         Refused::Query(_) | Refused::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,

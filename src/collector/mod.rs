@@ -13,6 +13,7 @@ mod accept;
 mod auth;
 mod budget;
 mod connection;
+mod coverage;
 mod credentials;
 mod decode;
 mod feed;
@@ -31,6 +32,7 @@ mod pieces;
 mod places;
 mod presence;
 mod protocol;
+mod prove;
 mod push;
 mod pushed;
 mod query;
@@ -46,6 +48,7 @@ mod tls;
 mod tokens;
 mod turns;
 mod upload;
+mod verification;
 mod vitals;
 mod warning;
 #[cfg(feature = "application")]
@@ -242,6 +245,8 @@ struct Hub {
     audit_reads: bool,
     mappings: crate::config::Mappings,
     vitals: vitals::Vitals,
+    coverage: coverage::Coverage,
+    verification: verification::Verification,
     warn: Arc<Warn>,
 }
 
@@ -280,6 +285,12 @@ impl Hub {
             turns: Arc::default(),
             imports: Arc::default(),
             vitals: vitals::Vitals::new(Arc::clone(&options.health)),
+            coverage: coverage::Coverage::new(coverage::Elsewhere {
+                pushed: options.push.as_ref().and_then(|push| push.to.clone()),
+                backups: options.backups.clone(),
+                archive: options.archive.clone(),
+            }),
+            verification: verification::Verification::default(),
             warn: Arc::clone(&options.warn),
             log,
         })

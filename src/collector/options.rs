@@ -65,6 +65,10 @@ pub struct CollectorOptions {
     pub listeners: Vec<Listener>,
     /// Where checkpoints are pushed to; `None`: nowhere.
     pub push: Option<Push>,
+    /// The directory of backups, for what `/v1/coverage` says of them; `None`: nothing.
+    pub backups: Option<PathBuf>,
+    /// The archive that the log is shipped to, for the same.
+    pub archive: Option<String>,
     /// Called when nothing more is taken, before the log is closed.
     pub before_close: Box<BeforeClose>,
     /// Called once the log is closed, before the collector ends.
@@ -235,6 +239,8 @@ impl From<&Settings> for CollectorOptions {
                 url: None,
                 every: checkpoint_push_interval,
             }),
+            backups: Some(settings.backup.output_dir.clone()),
+            archive: settings.archive.destination.clone(),
             before_close: Box::new(|| ()),
             after_close: Box::new(|| ()),
             health: Arc::new(move |format| report(&judged, format)),

@@ -98,24 +98,42 @@ fn ask(
 ) -> Result<(Question, Answer), Refused> {
     let question = request.question(hub.log.options().clock.now())?;
     let answer = hub.log.query(&question.query)?;
-    if hub.audit_reads && !recorded {
+    if !recorded {
         let records = match &answer.found {
             Found::Records(lines) => lines.len() as u64,
             Found::Count(records) => *records,
             Found::Groups(groups) => groups.records(),
         };
-        let queried = Queried {
-            via: reader.via.as_str().to_owned(),
-            uid: reader.uid,
-            pid: reader.pid,
-            token: reader.token.clone(),
-            peer: reader.peer.clone(),
-            query: question.clone(),
-            records,
-        };
-        // Nobody sees an answer that the log does not know of.
-        let recorded = hub.log.record_query(queried).wait_durable();
-        recorded.map_err(Refused::Unrecorded)?;
+        note(hub, &question, reader, records)?;
     }
     Ok((question, answer))
+}
+
+/// Records that somebody read what a query would have shown.
+pub(super) fn record(
+    hub: &Hub,
+    request: &Request,
+    reader: &Origin,
+    records: u64,
+) -> Result<(), Refused> {
+    let question = request.question(hub.log.options().clock.now())?;
+    note(hub, &question, reader, records)
+}
+
+/// Nobody sees an answer that the log does not know of.
+fn note(hub: &Hub, question: &Question, reader: &Origin, records: u64) -> Result<(), Refused> {
+    if !hub.audit_reads {
+        return Ok(());
+    }
+    let queried = Queried {
+        via: reader.via.as_str().to_owned(),
+        uid: reader.uid,
+        pid: reader.pid,
+        token: reader.token.clone(),
+        peer: reader.peer.clone(),
+        query: question.clone(),
+        records,
+    };
+    let recorded = hub.log.record_query(queried).wait_durable();
+    recorded.map(drop).map_err(Refused::Unrecorded)
 }

@@ -20,7 +20,7 @@ mod status;
 pub(crate) mod tests;
 pub(crate) mod wording;
 
-pub use found::{Findings, Found, FoundBy, next_steps};
+pub use found::{Findings, Found, FoundBy, next_steps, note_ended, note_verified};
 pub(crate) use gather::MAX_STATE_BYTES;
 pub use problem::Problem;
 pub use report::{Check, HealthReport, Metadata, Metrics, Status, Summary};

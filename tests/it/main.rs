@@ -132,6 +132,7 @@ mod power_loss;
 mod power_loss_backups;
 mod prometheus;
 mod promises;
+mod proof_http;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod proxy;
 mod public_api;

@@ -17,7 +17,7 @@ mod condition;
 mod document;
 mod engine;
 mod filter;
-mod groups;
+pub(in crate::audit::read) mod groups;
 mod json;
 mod matcher;
 mod number;
