@@ -144,9 +144,9 @@ fn look(hub: &Hub) -> std::io::Result<Value> {
     let known = heads(hub);
     let anchors = anchors(hub, &keys, known)?;
     let anchored = anchors.iter().map(|anchor| anchor.note.unverified().size).max().unwrap_or(0);
-    let holes = manifest.holes().map(|(_, hole)| {
-        (hole.first_seq, hole.tree.end(), hole.hole.clone().unwrap_or_default())
-    });
+    let holes = manifest
+        .holes()
+        .map(|(_, hole)| (hole.first_seq, hole.tree.end(), hole.hole.clone().unwrap_or_default()));
     let ranges = runs(&Known {
         begin: manifest.pruned.end(),
         next,
@@ -154,9 +154,8 @@ fn look(hub: &Hub) -> std::io::Result<Value> {
         anchored,
         holes: holes.collect(),
     });
-    let adopted = manifest.adopted.iter().map(|span| {
-        json!({ "first_seq": span.begin, "end_seq": span.end })
-    });
+    let adopted =
+        manifest.adopted.iter().map(|span| json!({ "first_seq": span.begin, "end_seq": span.end }));
     let anchors = anchors.iter().map(|anchor| {
         let kind = if anchor.kept == Kept::Backup { "backup" } else { "pushed" };
         json!({ "kind": kind, "name": anchor.name, "tree_size": anchor.note.unverified().size })
@@ -291,8 +290,7 @@ mod tests {
         use Standing::{Anchored, Missing, Removed, Signed, Unsigned};
         let hole = |first, end| (first, end, "damaged".to_owned());
         let known = |holes| Known { begin: 10, next: 100, signed: 90, anchored: 50, holes };
-        let plain =
-            [(0, 10, Removed), (10, 50, Anchored), (50, 90, Signed), (90, 100, Unsigned)];
+        let plain = [(0, 10, Removed), (10, 50, Anchored), (50, 90, Signed), (90, 100, Unsigned)];
         assert_eq!(told(&known(vec![])), plain);
         assert_eq!(
             told(&known(vec![hole(20, 30), hole(60, 61)])),

@@ -146,6 +146,7 @@ mod record_resume;
 mod record_wait;
 mod redact;
 mod repair;
+mod reports;
 mod retention;
 mod rpo;
 #[cfg(feature = "encryption")]

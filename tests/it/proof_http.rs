@@ -5,7 +5,6 @@ use serde_json::Value;
 use crate::serving::{Serving, bearer, new_token};
 use crate::support::{Dir, eventually, run};
 
-
 const SETTINGS: &str = "[collector]\ntoken_file = \"tokens\"\n[rate_limit]\nenabled = false\n";
 
 /// What is there some time.
@@ -84,8 +83,10 @@ fn coverage_says_which_records_are_signed_and_which_a_copy_elsewhere_has() {
     let push = "[collector]\ncheckpoint_push_to = \"pushed\"\ncheckpoint_push_interval = \"1s\"\n";
     std::fs::create_dir(dir.path().join("pushed")).expect("a directory");
     let reader = new_token(&dir, "auditor", &["--role", "read"]);
-    let collector =
-        Serving::start(&dir, &format!("{push}token_file = \"tokens\"\n[rate_limit]\nenabled = false\n"));
+    let collector = Serving::start(
+        &dir,
+        &format!("{push}token_file = \"tokens\"\n[rate_limit]\nenabled = false\n"),
+    );
     let covered = found("an answer", || {
         let (status, found) = ask(&collector, "/v1/coverage", &reader);
         assert_eq!(status, 200, "{found}");
@@ -153,5 +154,5 @@ fn what_a_verification_in_the_collector_finds_health_tells_as_well() {
     assert!(sentence.contains("altered") && sentence.contains(".gz"), "{sentence}");
     assert!(!done["result"]["report"]["next"].as_array().expect("steps").is_empty(), "{done}");
     let (_, health, _) = run(&dir, &["health", "--json"]);
-    assert!(health.contains("integrity.found"), "{health}");
+    assert!(health.contains("integrity.found_wrong"), "{health}");
 }

@@ -45,7 +45,8 @@ fn a_report_says_what_was_found_by_whom_with_what_and_what_was_not_checked() {
     assert_eq!(code, 0);
     stands_alone(&text);
     let digits = key["fingerprint"].as_str().expect("a fingerprint");
-    let groups: Vec<&str> = digits.as_bytes().chunks(8).map(|it| std::str::from_utf8(it).expect("hex")).collect();
+    let groups: Vec<&str> =
+        digits.as_bytes().chunks(8).map(|it| std::str::from_utf8(it).expect("hex")).collect();
     for wanted in [
         "<strong>VERIFIED</strong>",
         &groups.join(" "),

@@ -205,9 +205,8 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> {
 
 /// What was given from elsewhere.
 fn copies(args: &CheckArgs) -> Vec<(String, String)> {
-    let named = |kind: &'static str| {
-        move |path: &PathBuf| (kind.to_owned(), path.display().to_string())
-    };
+    let named =
+        |kind: &'static str| move |path: &PathBuf| (kind.to_owned(), path.display().to_string());
     let roster = args.roster.iter().map(named("roster"));
     let roster_key = args.roster_key.iter().map(named("the roster's public key"));
     let keys = args.public_key.iter().map(named("public key"));

@@ -162,9 +162,8 @@ fn of_log_only() -> CliError {
 
 /// What the log is compared with, for the report.
 fn copies(args: &VerifyArgs, anchors: &[Anchor]) -> Vec<(String, String)> {
-    let named = |kind: &'static str| {
-        move |path: &PathBuf| (kind.to_owned(), path.display().to_string())
-    };
+    let named =
+        |kind: &'static str| move |path: &PathBuf| (kind.to_owned(), path.display().to_string());
     let keys = args.public_key.iter().map(named("public key"));
     let policy = args.policy.iter().map(named("witnesses' policy"));
     let anchors = anchors.iter().map(|anchor| {

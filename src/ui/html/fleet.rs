@@ -37,7 +37,8 @@ pub fn fleet_report_html(fleet: &Fleet, asked: &Asked) -> Result<String, askama:
     }
     if !fleet.acknowledged.is_empty() {
         let known = fleet.acknowledged.iter();
-        let rows = known.map(|it| vec![it.kind.code().to_owned(), it.object.clone(), it.reason.clone()]);
+        let rows =
+            known.map(|it| vec![it.kind.code().to_owned(), it.object.clone(), it.reason.clone()]);
         sheet.section(
             "Acknowledged in the roster",
             vec![table(&["What", "Object", "Why"], rows.collect())],
@@ -123,7 +124,11 @@ fn of_log(log: &LogReport) -> Vec<Part> {
         ("Signed heads", format!("{} compared, {} not", log.heads, log.heads_unchecked)),
         (
             "Read now",
-            format!("{}; {} known from before", count(log.records_read, "record"), log.records_known),
+            format!(
+                "{}; {} known from before",
+                count(log.records_read, "record"),
+                log.records_known
+            ),
         ),
     ];
     rows.extend(log.root.map(|root| ("Root", root.to_string())));
@@ -142,7 +147,10 @@ fn of_log(log: &LogReport) -> Vec<Part> {
             rows.push(("Gap", format!("records 0 to {}", epoch.begins - 1)));
         }
         for (first, end) in &epoch.holes {
-            rows.push(("Gap", format!("records {first} to {}: only their hashes are there", end - 1)));
+            rows.push((
+                "Gap",
+                format!("records {first} to {}: only their hashes are there", end - 1),
+            ));
         }
     }
     let mut parts = vec![facts(rows)];

@@ -137,7 +137,9 @@ mod tests {
     fn the_scripts_can_stand_in_an_html_file() {
         for text in [SCRIPT, STYLE] {
             let lower = text.to_ascii_lowercase();
-            assert!(!lower.contains("</s") && !lower.contains("<!--") && !lower.contains("<script"));
+            assert!(
+                !lower.contains("</s") && !lower.contains("<!--") && !lower.contains("<script")
+            );
             assert!(!lower.contains('\r'));
         }
     }

@@ -60,7 +60,10 @@ fn scope(report: &Report, asked: &Asked) -> Part {
         },
     ));
     rows.push(("Signed records", report.tree_size.to_string()));
-    rows.push(("Root", report.root_hash.clone().unwrap_or_else(|| "none that is signed".to_owned())));
+    rows.push((
+        "Root",
+        report.root_hash.clone().unwrap_or_else(|| "none that is signed".to_owned()),
+    ));
     rows.push(("Read", words::read(report)));
     rows.push(("Bytes", human_bytes(report.counts.bytes)));
     facts(rows)
@@ -197,7 +200,10 @@ fn ranges(report: &Report) -> Vec<Part> {
     ];
     if let Some(by) = &report.removed_by {
         let last = by.pruned_to.saturating_sub(1);
-        rows.push(("Removed by", format!("retention, up to record {last}, on {}, by record {}", by.at, by.record)));
+        rows.push((
+            "Removed by",
+            format!("retention, up to record {last}, on {}, by record {}", by.at, by.record),
+        ));
     }
     let adopted = report.adopted.iter().map(|it| {
         ("Adopted", format!("{}: no key had signed them when the log was opened", stretch(*it)))
@@ -213,9 +219,15 @@ fn ranges(report: &Report) -> Vec<Part> {
     }
     for one in &report.abandoned {
         let range = Stretch { first_seq: one.first_seq, end_seq: one.end_seq };
-        let kept = one.kept.as_ref().map_or("no copy beside the log", |_| "a proven copy is beside the log");
+        let kept = one
+            .kept
+            .as_ref()
+            .map_or("no copy beside the log", |_| "a proven copy is beside the log");
         let (epoch, reason) = (one.epoch, &one.reason);
-        rows.push(("Left behind", format!("{} of epoch {epoch}; {kept}: {reason}", stretch(range))));
+        rows.push((
+            "Left behind",
+            format!("{} of epoch {epoch}; {kept}: {reason}", stretch(range)),
+        ));
     }
     if report.holes.is_empty() && report.adopted.is_empty() && report.abandoned.is_empty() {
         rows.push(("Holes", "none; nothing adopted, nothing left behind".to_owned()));
@@ -237,8 +249,13 @@ fn ranges(report: &Report) -> Vec<Part> {
 fn standing(report: &Report, counted: u64) -> String {
     let of = count(counted, "record");
     match report.integrity {
-        Integrity::Intact if counted == report.tree_size - report.ranges.removed.end_seq.min(report.tree_size) => {
-            format!("Counted in the very bytes that were hashed for this verification: {of}, all that are signed and here.")
+        Integrity::Intact
+            if counted
+                == report.tree_size - report.ranges.removed.end_seq.min(report.tree_size) =>
+        {
+            format!(
+                "Counted in the very bytes that were hashed for this verification: {of}, all that are signed and here."
+            )
         }
         Integrity::Intact => format!(
             "Counted in the very bytes that were hashed for this verification: {of}. The other \

@@ -3,8 +3,8 @@
 use askama::Template;
 
 use super::{STYLE, policy, visible};
-use crate::audit::read::verify::Activity;
 use crate::audit::read::query::{Field, Group, GroupBy, Groups};
+use crate::audit::read::verify::Activity;
 use crate::clock::Timestamp;
 
 /// Drawings are so wide, in their own units.

@@ -101,9 +101,8 @@ impl Activity {
         let text = |field| head.as_ref().and_then(|head| head.text(field));
         self.actors.add(text(Field::Actor).map(Name::text), 1);
         self.event_types.add(text(Field::EventType).map(Name::text), 1);
-        let own = text(Field::EventType).filter(|kind| {
-            kind.starts_with(RESERVED_PREFIX.as_bytes()) && !ROUTINE.contains(kind)
-        });
+        let own = text(Field::EventType)
+            .filter(|kind| kind.starts_with(RESERVED_PREFIX.as_bytes()) && !ROUTINE.contains(kind));
         if own.is_some() {
             self.tell(line);
         }
@@ -185,7 +184,10 @@ mod tests {
         let by = crate::audit::read::query::GroupBy::Field(Field::Actor);
         let actors: Vec<u64> = found.actors.sorted(&by).into_iter().map(|(_, n)| n).collect();
         assert_eq!((actors, found.actors.bound), (vec![2, 1], 0));
-        assert_eq!(found.last.map(|at| at.to_string()[..10].to_owned()).as_deref(), Some("2026-01-03"));
+        assert_eq!(
+            found.last.map(|at| at.to_string()[..10].to_owned()).as_deref(),
+            Some("2026-01-03")
+        );
     }
 
     #[test]
