@@ -98,8 +98,7 @@ impl Verification {
         self.0.done.store(0, Ordering::Relaxed);
         self.0.total.store(0, Ordering::Relaxed);
         let began = hub.log.options().clock.now();
-        let (hub, shared) = (Arc::clone(hub), Arc::clone(&self.0));
-        let ending = Ending { shared, hub: Arc::clone(&hub) };
+        let ending = Ending { shared: Arc::clone(&self.0), hub: Arc::clone(hub) };
         let thread = std::thread::Builder::new().name("collector-verify".to_owned());
         thread.spawn(move || ending.run(began))?;
         known.run = Some(Run { began, ended: None, by, end: None });

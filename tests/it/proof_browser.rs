@@ -222,10 +222,9 @@ fn checker(browser: &Browser, dir: &Dir) {
 }
 
 fn checked(browser: &Browser, bytes: &[u8], options: Value) -> Value {
-    let body = "const bytes = Uint8Array.from(atob(given[0]), (c) => c.charCodeAt(0));\
-                return await window.check(bytes, given[1]);"
-        .replace("given", "arguments");
-    browser.script(&body, vec![json!(STANDARD.encode(bytes)), options])
+    let body = "const bytes = Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0));\
+                return await window.check(bytes, arguments[1]);";
+    browser.script(body, vec![json!(STANDARD.encode(bytes)), options])
 }
 
 #[test]

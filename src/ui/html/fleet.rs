@@ -138,7 +138,7 @@ fn of_log(log: &LogReport) -> Vec<Part> {
         // As the archive has it: name, id and key.
         let print = key.parse::<crate::audit::keys::checkpoint::VerifierKey>();
         let print = print.map_or_else(|_| key.clone(), |key| in_groups(&key.fingerprint()));
-        rows.push((&name, print));
+        rows.push((name.as_str(), print));
     }
     for epoch in &log.epochs {
         let held = records(epoch.begins, epoch.records);

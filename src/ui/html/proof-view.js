@@ -7,7 +7,7 @@ const document64 = element("proof").textContent;
 
 const WORDS = {
   proven: ["good", "Proven"],
-  consistent: ["good", "The proof holds, by the key below"],
+  consistent: ["", "The proof holds, by a key that you have to compare"],
   refused: ["bad", "Refused"],
   newer: ["", "Made by a newer version"],
   needs_key: ["", "Not checked"],

@@ -213,7 +213,7 @@ fn bars(found: &Activity) -> Part {
         }
         all
     };
-    let (unit, counted) = if last - first < MAX_BARS as i64 {
+    let (unit, counted): (&str, Vec<(String, u64)>) = if last - first < MAX_BARS as i64 {
         // A day without records is seen as one.
         let day = |day| {
             let name: String = date(day).chars().take(10).collect();
