@@ -16,38 +16,27 @@ use tokio::sync::Mutex;
 
 use super::Hub;
 use super::reply::{App, error};
-use crate::archive::{ArchivePlace, ArchiveStatus, Lag};
 use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint};
 use crate::audit::keys::histories::{Kept, KnownHead};
 use crate::audit::read::verify::key_stretches;
-use crate::backup::{self, Catalog};
+use crate::health::Elsewhere;
 
-/// The heads of so many backups are read: it has to be quick.
-const MOST_HEADS: usize = 16;
-/// So many backups are listed, the newest ones.
-const MOST_BACKUPS: usize = 500;
 /// Who asks again within this gets the same answer.
 const STANDS: Duration = Duration::from_secs(1);
-
-/// Where copies are that the settings name.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Elsewhere {
-    pub(super) pushed: Option<PathBuf>,
-    pub(super) backups: Option<PathBuf>,
-    pub(super) archive: Option<String>,
-}
 
 /// The last answer, and where to look for the next one.
 #[derive(Debug, Default)]
 pub(super) struct Coverage {
+    /// Where checkpoints are pushed to.
+    pushed: Option<PathBuf>,
     elsewhere: Elsewhere,
     last: Arc<Mutex<Option<(Instant, Bytes)>>>,
 }
 
 impl Coverage {
-    pub(super) fn new(elsewhere: Elsewhere) -> Self {
-        Self { elsewhere, last: Arc::default() }
+    pub(super) fn new(pushed: Option<PathBuf>, elsewhere: Elsewhere) -> Self {
+        Self { pushed, elsewhere, last: Arc::default() }
     }
 
     async fn get(hub: &Arc<Hub>) -> Result<Bytes, String> {
@@ -133,7 +122,8 @@ fn runs(known: &Known) -> Vec<Run> {
 
 fn look(hub: &Hub) -> std::io::Result<Value> {
     let log = &hub.log;
-    let (options, now) = (log.options(), log.options().clock.now());
+    let (options, elsewhere) = (log.options(), &hub.coverage.elsewhere);
+    let now = options.clock.now();
     let next = log.acked_seq();
     let manifest = log.manifest();
     let keys = log.keys()?;
@@ -178,8 +168,8 @@ fn look(hub: &Hub) -> std::io::Result<Value> {
         "adopted": adopted.collect::<Vec<_>>(),
         "anchors": anchors.collect::<Vec<_>>(),
         "keys": key_values(&keys),
-        "backups": backups(hub),
-        "archive": archive(hub, now, &*options.fs),
+        "backups": elsewhere.noted(&*options.fs, log.log_id()),
+        "archive": elsewhere.shipped(&*options.fs, &options.dir, now),
         "verified": hub.verification.last(),
     }))
 }
@@ -198,15 +188,11 @@ fn key_values(keys: &Keyring) -> Vec<Value> {
 
 /// Signed heads that are kept where the settings say; what cannot be read is none.
 fn heads(hub: &Hub) -> Vec<KnownHead> {
-    let elsewhere = &hub.coverage.elsewhere;
     let log_id = hub.log.log_id();
-    let pushed = elsewhere.pushed.as_deref();
+    let pushed = hub.coverage.pushed.as_deref();
     let pushed = pushed.and_then(|to| super::pushed_heads(to, Some(log_id)).ok());
-    let fs = &*hub.log.options().fs;
-    let backups = elsewhere.backups.as_deref();
-    let backups = backups.and_then(|dir| backup::heads(fs, dir, Some(log_id), MOST_HEADS).ok());
-    let backups = backups.map(|found| found.heads);
-    pushed.into_iter().chain(backups).flatten().collect()
+    let backups = hub.coverage.elsewhere.heads(&*hub.log.options().fs, log_id);
+    pushed.into_iter().flatten().chain(backups).collect()
 }
 
 /// Those that the log's keys signed in this epoch, and that the log's tree agrees with.
@@ -222,52 +208,6 @@ fn anchors(hub: &Hub, keys: &Keyring, heads: Vec<KnownHead>) -> std::io::Result<
             && !against.iter().any(|it| it.name == head.name)
     };
     Ok(heads.into_iter().filter(fits).collect())
-}
-
-/// By the catalog's word, which is a hint.
-fn backups(hub: &Hub) -> Vec<Value> {
-    let Some(dir) = &hub.coverage.elsewhere.backups else { return Vec::new() };
-    let catalog = Catalog::peek(&*hub.log.options().fs, dir).ok().flatten();
-    let Some(catalog) = catalog else { return Vec::new() };
-    let own = catalog.backups.iter().filter(|(_, noted)| noted.log_id == hub.log.log_id());
-    own.rev()
-        .take(MOST_BACKUPS)
-        .map(|(id, noted)| {
-            let copies: Vec<Value> = noted
-                .copies
-                .iter()
-                .map(|(place, copy)| json!({ "place": place, "state": copy.state.as_str() }))
-                .collect();
-            json!({
-                "id": id.to_string(),
-                "epoch": noted.epoch,
-                "first_seq": noted.first_seq,
-                "end_seq": noted.tree_size,
-                "at": noted.created_at,
-                "stored_bytes": noted.stored_bytes,
-                "verified": noted.verified.as_str(),
-                "verified_at": noted.verified_at,
-                "damage": noted.damage,
-                "copies": copies,
-            })
-        })
-        .collect()
-}
-
-/// By the position of who ships, which is a hint.
-fn archive(hub: &Hub, now: crate::clock::Timestamp, fs: &dyn crate::fsio::Fs) -> Option<Value> {
-    let named = hub.coverage.elsewhere.archive.as_deref().filter(|named| !named.is_empty())?;
-    let place = ArchivePlace::of_setting(named).ok()?;
-    let dir = &hub.log.options().dir;
-    let lag = Lag::look(fs, dir, &place.url(), now).ok().flatten();
-    let status = ArchiveStatus::read(fs, dir).ok().flatten();
-    let status = status.filter(|status| status.destination == place.url());
-    Some(json!({
-        "place": place.shown(),
-        "end_seq": lag.as_ref().map_or(0, |lag| lag.shipped),
-        "waiting_seconds": lag.as_ref().map_or(0, |lag| lag.age_seconds),
-        "at": status.and_then(|status| status.complete_at),
-    }))
 }
 
 #[cfg(test)]

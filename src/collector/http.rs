@@ -17,11 +17,10 @@ use super::budget::charged;
 use super::coverage::get_coverage;
 use super::gate::{Caller, misdirected};
 use super::ingest::post_ingest;
-use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room, guest, peer, post_events};
+use super::intake::{guest, peer, post_events};
 use super::otlp::post_logs;
-use super::prove::get_proof;
-use super::query::Refused;
-use super::reply::{App, answer, error, with_retry_after};
+use super::prove::{get_proof, refused_query};
+use super::reply::{App, answer, error};
 use super::routes::{Endpoint, ROUTES};
 use super::verification::{get_verify, post_verify};
 use super::vitals::Rendered;
@@ -165,20 +164,6 @@ const PRUNED_HEADER: &str = "auditctl-pruned";
 const UNREADABLE_HEADER: &str = "auditctl-unreadable";
 /// How many places could not be read.
 const DAMAGED_HEADER: &str = "auditctl-damaged";
-
-pub(super) fn refused_query(hub: &Hub, refused: &Refused) -> Response {
-    let status = match refused {
-        Refused::Request(_) => StatusCode::BAD_REQUEST,
-        Refused::Query(_) | Refused::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        Refused::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
-        Refused::NoRoom => {
-            count_no_room(hub);
-            let response = error(StatusCode::SERVICE_UNAVAILABLE, refused.kind(), NO_ROOM);
-            return with_retry_after(response, Some(ROOM_RETRY));
-        }
-    };
-    error(status, refused.kind(), &refused.to_string())
-}
 
 /// `?type=login&actor=alice&limit=10`: keys that take several may be repeated.
 /// `format` is about the answer, and beats `Accept`.

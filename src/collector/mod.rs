@@ -285,11 +285,10 @@ impl Hub {
             turns: Arc::default(),
             imports: Arc::default(),
             vitals: vitals::Vitals::new(Arc::clone(&options.health)),
-            coverage: coverage::Coverage::new(coverage::Elsewhere {
-                pushed: options.push.as_ref().and_then(|push| push.to.clone()),
-                backups: options.backups.clone(),
-                archive: options.archive.clone(),
-            }),
+            coverage: coverage::Coverage::new(
+                options.push.as_ref().and_then(|push| push.to.clone()),
+                options.elsewhere.clone(),
+            ),
             verification: verification::Verification::default(),
             warn: Arc::clone(&options.warn),
             log,

@@ -12,10 +12,10 @@ use axum::response::{IntoResponse, Response};
 
 use super::budget::charged;
 use super::gate::{Caller, misdirected};
-use super::intake::{guest, peer};
+use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room, guest, peer};
 use super::query::{self, Asked, Refused};
 use super::reply::{App, error, with_retry_after};
-use super::{Hub, gate, http};
+use super::{Hub, gate};
 use crate::access::Right;
 use crate::audit::Origin;
 use crate::audit::read::verify::{ProofDocument, ProveError, TlogProof, prove};
@@ -53,7 +53,7 @@ pub(super) async fn get_proof(
         }
     };
     let share = app.hub.budget.take(guest(&request), PROOF_BYTES, app.hub.limits.read).await;
-    let Ok(share) = share else { return http::refused_query(&app.hub, &Refused::NoRoom) };
+    let Ok(share) = share else { return refused_query(&app.hub, &Refused::NoRoom) };
     let turn = Arc::clone(&app.hub.queries).acquire_owned().await;
     let (hub, reader) = (Arc::clone(&app.hub), caller.origin());
     let proven = tokio::task::spawn_blocking(move || {
@@ -63,7 +63,7 @@ pub(super) async fn get_proof(
     });
     let document = match proven.await {
         Ok(Ok(document)) => document,
-        Ok(Err(NoProof::Query(refused))) => return http::refused_query(&app.hub, &refused),
+        Ok(Err(NoProof::Query(refused))) => return refused_query(&app.hub, &refused),
         Ok(Err(NoProof::Prove(refused))) => return no_proof(&app.hub, seq, &refused),
         Err(failed) => {
             return error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed.to_string());
@@ -89,6 +89,20 @@ fn answer(hub: &Hub, seq: u64, reader: &Origin) -> Result<ProofDocument, NoProof
     let asked = Asked { seq: Some(seq.to_string()), ..Asked::default() };
     query::record(hub, &asked, reader, 1).map_err(NoProof::Query)?;
     Ok(document)
+}
+
+pub(super) fn refused_query(hub: &Hub, refused: &Refused) -> Response {
+    let status = match refused {
+        Refused::Request(_) => StatusCode::BAD_REQUEST,
+        Refused::Query(_) | Refused::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        Refused::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Refused::NoRoom => {
+            count_no_room(hub);
+            let response = error(StatusCode::SERVICE_UNAVAILABLE, refused.kind(), NO_ROOM);
+            return with_retry_after(response, Some(ROOM_RETRY));
+        }
+    };
+    error(status, refused.kind(), &refused.to_string())
 }
 
 /// Which record, and in which form.

@@ -21,7 +21,8 @@ fn log_in(dir: &Dir) {
     for nth in 0..13 {
         let details = r#"{"a":"</script><script>window.caught = 1</script>","b":"<img src=x onerror='window.caught=2'>","c":"\u202egpj.exe"}"#;
         let event = Event::new("login").actor(format!("<b>user-{nth}</b>\u{200b}"));
-        log.record(event.details_json(details).expect("json")).expect("taken");
+        let event = event.details_json(details).expect("json");
+        let _ = log.record(event).expect("taken");
     }
     log.close().expect("closed");
 }
