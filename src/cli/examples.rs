@@ -342,6 +342,13 @@ const EXAMPLES: &[Examples] = &[
         ],
     ),
     (
+        "open",
+        &[
+            ("Open the page of the running collector", "auditctl open"),
+            ("On a server without a display: print the address", "auditctl open --print"),
+        ],
+    ),
+    (
         "token new",
         &[
             ("A token that may send events", "auditctl token new --name web-1"),

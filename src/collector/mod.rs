@@ -16,9 +16,12 @@ mod connection;
 mod coverage;
 mod credentials;
 mod decode;
+mod door;
 mod feed;
+mod followed;
 mod front;
 mod gate;
+mod headers;
 mod http;
 mod imports;
 mod ingest;
@@ -27,6 +30,7 @@ mod listen;
 mod notify;
 mod options;
 mod otlp;
+mod page;
 mod patient;
 mod pieces;
 mod places;
@@ -36,11 +40,15 @@ mod prove;
 mod push;
 mod pushed;
 mod query;
+mod question;
+mod rates;
+mod reader;
 mod reply;
 mod root;
 mod routes;
 mod seats;
 mod server;
+mod sessions;
 mod socket;
 mod stops;
 mod tally;
@@ -65,6 +73,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::access::TokenFileError;
 use crate::access::tls::{Pair, TlsError};
 use crate::audit::{AuditLog, Durability, RecordError};
+use crate::config::Settings;
 
 pub use crate::fsio::socket::MAX_SOCKET_PATH_BYTES;
 pub use budget::MIN_BUDGET;
@@ -115,6 +124,8 @@ pub struct Reloaded {
 pub type RenderHealth = dyn Fn(HealthFormat) -> (u16, String, String) + Send + Sync;
 /// Reads the settings again.
 pub type Reload = dyn Fn() -> Result<Reloaded, String> + Send + Sync;
+/// The settings as they are now.
+pub(crate) type Current = dyn Fn() -> Settings + Send + Sync;
 /// Told what an operator should know.
 pub type Warn = dyn Fn(&str) + Send + Sync;
 /// Called before the log is closed, or after.
@@ -243,6 +254,12 @@ struct Hub {
     imports: Arc<imports::Imports>,
     queries: Arc<Semaphore>,
     audit_reads: bool,
+    /// Tokens of an hour, for the page.
+    sessions: sessions::Sessions,
+    /// Where HTTP is, if anywhere.
+    door: Option<door::Door>,
+    rates: Arc<rates::Rates>,
+    page: page::Looks,
     mappings: crate::config::Mappings,
     vitals: vitals::Vitals,
     coverage: coverage::Coverage,
@@ -277,6 +294,10 @@ impl Hub {
             ),
             queries: Arc::new(Semaphore::new(query::AT_ONCE)),
             audit_reads: options.audit_reads,
+            sessions: sessions::Sessions::new(),
+            door: None,
+            rates: rates::Rates::begin(&log),
+            page: page::Looks::new(Arc::clone(&options.settings)),
             mappings: options.mappings.clone(),
             max_body: usize::try_from(options.max_body).unwrap_or(usize::MAX),
             budget: budget::Budget::new(
@@ -357,7 +378,10 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     socket::raise_file_limit();
     let open_to_others = access.open_to_others();
     let (stop, stopping) = watch::channel(false);
-    let hub = Arc::new(Hub::new(log, &options, access, credentials, stopping)?);
+    let mut hub = Hub::new(log, &options, access, credentials, stopping)?;
+    let address = http.as_ref().and_then(|listener| listener.local_addr().ok());
+    hub.door = address.map(door::Door);
+    let hub = Arc::new(hub);
     let mut stops = stops::Stops::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let http = http.map(tokio::net::TcpListener::from_std).transpose()?;
@@ -386,6 +410,7 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     manager.ready();
     let watchdog = tokio::spawn(notify::watchdog(manager.clone(), hub.log.clone()));
     let watching = tokio::spawn(credentials::watch(Arc::clone(&hub), Arc::clone(&options.warn)));
+    let counting = tokio::spawn(rates::count(Arc::clone(&hub)));
     let pushing = options.push.as_ref().map(|push| {
         let pusher = Arc::new(Mutex::new(push::Pusher::new(push)));
         let every =
@@ -401,6 +426,7 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     manager.stopping();
     watchdog.abort();
     watching.abort();
+    counting.abort();
     // Receivers live in the hub, so this cannot fail.
     let _ = stop.send(true);
     let ended = async {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    BeforeClose, HealthFormat, OnReady, Push, Ready, Reload, Reloaded, RenderHealth, TokenOptions,
-    Warn,
+    BeforeClose, Current, HealthFormat, OnReady, Push, Ready, Reload, Reloaded, RenderHealth,
+    TokenOptions, Warn,
 };
 use crate::access::tls::Pair;
 use crate::clock::SystemClock;
@@ -73,6 +73,8 @@ pub struct CollectorOptions {
     pub after_close: Box<BeforeClose>,
     /// Renders health and metrics.
     pub health: Arc<RenderHealth>,
+    /// The settings as they are now, by which the page's views are made.
+    pub(crate) settings: Arc<Current>,
     /// Reads the settings again, for SIGHUP.
     pub reload: Arc<Reload>,
     /// Told once events can be taken.
@@ -209,6 +211,7 @@ impl From<&Settings> for CollectorOptions {
             max_memory,
         } = settings.collector.clone();
         let judged = settings.clone();
+        let current = settings.clone();
         Self {
             socket: settings.socket_path(),
             notify_socket: None,
@@ -244,6 +247,7 @@ impl From<&Settings> for CollectorOptions {
             before_close: Box::new(|| ()),
             after_close: Box::new(|| ()),
             health: Arc::new(move |format| report(&judged, format)),
+            settings: Arc::new(move || current.clone()),
             reload: Arc::new(|| Err("nothing was set that reads the settings".to_owned())),
             ready: Box::new(|_| ()),
             warn: Arc::new(|text| tracing::warn!("{text}")),

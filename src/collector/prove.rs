@@ -12,12 +12,12 @@ use axum::response::{IntoResponse, Response};
 
 use super::budget::charged;
 use super::gate::{Caller, misdirected};
-use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room, guest, peer};
-use super::query::{self, Asked, Refused};
+use super::intake::{guest, peer};
+use super::query::{self, Asked, Reader, Reading, Refused};
+use super::question::refused_query;
 use super::reply::{App, error, with_retry_after};
 use super::{Hub, gate};
 use crate::access::Right;
-use crate::audit::Origin;
 use crate::audit::read::verify::{ProofDocument, ProveError, TlogProof, prove};
 
 /// The writer signs what it has within a second.
@@ -29,12 +29,6 @@ const PROOF_BYTES: usize = 8 << 20;
 enum Form {
     Json,
     Tlog,
-}
-
-/// Why there is no proof.
-enum NoProof {
-    Query(Refused),
-    Prove(ProveError),
 }
 
 pub(super) async fn get_proof(
@@ -52,22 +46,15 @@ pub(super) async fn get_proof(
             return error(StatusCode::BAD_REQUEST, "usage", &reason);
         }
     };
-    let share = app.hub.budget.take(guest(&request), PROOF_BYTES, app.hub.limits.read).await;
-    let Ok(share) = share else { return refused_query(&app.hub, &Refused::NoRoom) };
-    let turn = Arc::clone(&app.hub.queries).acquire_owned().await;
-    let (hub, reader) = (Arc::clone(&app.hub), caller.origin());
-    let proven = tokio::task::spawn_blocking(move || {
-        let proven = answer(&hub, seq, &reader);
-        drop(turn);
-        proven
+    let reader = caller.reader(guest(&request));
+    let guest = reader.guest;
+    let asked = query::in_turn(Arc::clone(&app.hub), PROOF_BYTES, guest, move |hub, share| {
+        answer(hub, seq, &reader).map(|proven| (proven, share))
     });
-    let document = match proven.await {
-        Ok(Ok(document)) => document,
-        Ok(Err(NoProof::Query(refused))) => return refused_query(&app.hub, &refused),
-        Ok(Err(NoProof::Prove(refused))) => return no_proof(&app.hub, seq, &refused),
-        Err(failed) => {
-            return error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed.to_string());
-        }
+    let (document, share) = match asked.await {
+        Ok((Ok(document), share)) => (document, share),
+        Ok((Err(why), _)) => return no_proof(&app.hub, seq, &why),
+        Err(refused) => return refused_query(&app.hub, &refused),
     };
     // It may have taken long.
     if let Err(ended) = gate::still(&app.hub, &caller, Right::Query) {
@@ -82,27 +69,21 @@ pub(super) async fn get_proof(
     response
 }
 
-fn answer(hub: &Hub, seq: u64, reader: &Origin) -> Result<ProofDocument, NoProof> {
+/// The proof, or why there is none; nobody sees one that the log does not know of.
+fn answer(
+    hub: &Hub,
+    seq: u64,
+    reader: &Reader,
+) -> Result<Result<ProofDocument, ProveError>, Refused> {
     let options = hub.log.options();
-    let document = prove(&options.fs, &options.dir, seq).map_err(NoProof::Prove)?;
-    // Nobody sees a record that the log does not know was asked for.
-    let asked = Asked { seq: Some(seq.to_string()), ..Asked::default() };
-    query::record(hub, &asked, reader, 1).map_err(NoProof::Query)?;
-    Ok(document)
-}
-
-pub(super) fn refused_query(hub: &Hub, refused: &Refused) -> Response {
-    let status = match refused {
-        Refused::Request(_) => StatusCode::BAD_REQUEST,
-        Refused::Query(_) | Refused::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        Refused::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
-        Refused::NoRoom => {
-            count_no_room(hub);
-            let response = error(StatusCode::SERVICE_UNAVAILABLE, refused.kind(), NO_ROOM);
-            return with_retry_after(response, Some(ROOM_RETRY));
-        }
+    let document = match prove(&options.fs, &options.dir, seq) {
+        Ok(document) => document,
+        Err(why) => return Ok(Err(why)),
     };
-    error(status, refused.kind(), &refused.to_string())
+    let asked = Asked { seq: Some(seq.to_string()), limit: Some(0), ..Asked::default() };
+    let question = asked.question(options.clock.now())?;
+    query::record(hub, reader, Reading::Proof, (&question, 1))?;
+    Ok(Ok(document))
 }
 
 /// Which record, and in which form.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use super::Hub;
 use super::budget::{NoRoom, Share};
+use super::followed::Followed;
+pub(super) use super::reader::Reader;
 use super::seats::Guest;
+use crate::audit::RecordError;
 use crate::audit::read::error::ReadError;
 pub(super) use crate::audit::read::query::Request as Asked;
 use crate::audit::read::query::{Answer, Found, Question, Request, RequestError};
 use crate::audit::write::own::Queried;
-use crate::audit::{Origin, RecordError};
 
 /// Queries that run at the same time; others wait for their turn.
 pub(super) const AT_ONCE: usize = 4;
@@ -24,7 +26,8 @@ const GROUPS_BYTES: usize = 16 << 20;
 
 /// What the answer to a request takes while it is made.
 pub(super) fn room(request: &Request, is_view: bool) -> usize {
-    if is_view || request.group_by.is_some() { GROUPS_BYTES } else { QUERY_BYTES }
+    let has_groups = request.group_by.is_some() || !request.by.is_empty();
+    if is_view || has_groups { GROUPS_BYTES } else { QUERY_BYTES }
 }
 
 /// Why there is no answer.
@@ -66,74 +69,104 @@ pub(super) struct Answered {
     pub(super) share: Share,
 }
 
-/// Answers; `reader` is who asks, by the system's word, and whose share of the budget
-/// it takes from, so many `bytes`. With `recorded` the log knows of it already.
+/// What is read, in the record of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// What a query asks for.
+    Query,
+    /// A record with its neighbours.
+    Record,
+    /// The proof of a record.
+    Proof,
+}
+
+impl Reading {
+    fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::Query => None,
+            Self::Record => Some("record"),
+            Self::Proof => Some("proof"),
+        }
+    }
+}
+
+/// Answers a request, which takes so many `bytes` of the budget.
 pub(super) async fn answer(
     hub: Arc<Hub>,
     (request, bytes): (Request, usize),
-    (reader, guest): (Origin, Guest),
-    recorded: bool,
+    reader: Reader,
 ) -> Result<Answered, Refused> {
+    let reading = Reading::Query;
+    in_turn(hub, bytes, reader.guest, move |hub, share| {
+        let question = request.question(hub.log.options().clock.now())?;
+        let goes_on = |followed: &Arc<Followed>| followed.goes_on(&request, &question.query);
+        let is_known = reader.followed.as_ref().is_some_and(goes_on);
+        let answer = hub.log.query(&question.query)?;
+        if !is_known {
+            record(hub, &reader, reading, (&question, found(&answer)))?;
+        }
+        if let Some(followed) = &reader.followed {
+            followed.answered(&request, &question.query, &answer);
+        }
+        Ok(Answered { question, answer, share })
+    })
+    .await
+}
+
+/// Has something read in its turn, by a thread that may wait.
+pub(super) async fn in_turn<T: Send + 'static>(
+    hub: Arc<Hub>,
+    bytes: usize,
+    guest: Guest,
+    read: impl FnOnce(&Hub, Share) -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
     let internal = |error: &dyn std::fmt::Display| Refused::Internal(error.to_string());
     // Before the turn: who has no room keeps nobody from one.
     let share = hub.budget.take(guest, bytes, hub.limits.read).await;
     let share = share.map_err(|NoRoom| Refused::NoRoom)?;
-    let asked = Arc::clone(&hub);
     let turn = Arc::clone(&hub.queries).acquire_owned().await.map_err(|error| internal(&error))?;
     // Reads files, and may wait for the writer. Turn and share go along: who hangs up
     // does not end it, and begins no other beside it.
     let done = tokio::task::spawn_blocking(move || {
-        let answered = ask(&asked, &request, &reader, recorded);
+        let done = read(&hub, share);
         drop(turn);
-        answered.map(|(question, answer)| Answered { question, answer, share })
+        done
     });
     done.await.map_err(|error| internal(&error))?
 }
 
-fn ask(
-    hub: &Hub,
-    request: &Request,
-    reader: &Origin,
-    recorded: bool,
-) -> Result<(Question, Answer), Refused> {
-    let question = request.question(hub.log.options().clock.now())?;
-    let answer = hub.log.query(&question.query)?;
-    if !recorded {
-        let records = match &answer.found {
-            Found::Records(lines) => lines.len() as u64,
-            Found::Count(records) => *records,
-            Found::Groups(groups) => groups.records(),
-        };
-        note(hub, &question, reader, records)?;
+/// How many records an answer is made of.
+pub(super) fn found(answer: &Answer) -> u64 {
+    match &answer.found {
+        Found::Records(lines) => lines.len() as u64,
+        Found::Count(records) => *records,
+        Found::Groups(groups) => groups.records(),
+        Found::Summary(summary) => summary.records,
     }
-    Ok((question, answer))
 }
 
-/// Records that somebody read what a query would have shown.
+/// Records that somebody read that, if reads are recorded. Nobody sees an answer that the
+/// log does not know of.
 pub(super) fn record(
     hub: &Hub,
-    request: &Request,
-    reader: &Origin,
-    records: u64,
+    reader: &Reader,
+    reading: Reading,
+    (question, records): (&Question, u64),
 ) -> Result<(), Refused> {
-    let question = request.question(hub.log.options().clock.now())?;
-    note(hub, &question, reader, records)
-}
-
-/// Nobody sees an answer that the log does not know of.
-fn note(hub: &Hub, question: &Question, reader: &Origin, records: u64) -> Result<(), Refused> {
     if !hub.audit_reads {
         return Ok(());
     }
+    let origin = &reader.origin;
     let queried = Queried {
-        via: reader.via.as_str().to_owned(),
-        uid: reader.uid,
-        pid: reader.pid,
-        token: reader.token.clone(),
-        peer: reader.peer.clone(),
+        via: origin.via.as_str().to_owned(),
+        what: reading.as_str().map(str::to_owned),
+        uid: origin.uid,
+        user: reader.user.clone(),
+        pid: origin.pid,
+        token: origin.token.clone(),
+        peer: origin.peer.clone(),
         query: question.clone(),
         records,
     };
-    let recorded = hub.log.record_query(queried).wait_durable();
-    recorded.map(drop).map_err(Refused::Unrecorded)
+    hub.log.record_query(queried).wait_durable().map(drop).map_err(Refused::Unrecorded)
 }

@@ -11,6 +11,10 @@ use crate::access::Right;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
     Page,
+    File,
+    Status,
+    Summary,
+    Record,
     Events,
     Records,
     Ingest,
@@ -75,6 +79,20 @@ pub(super) const ROUTES: &[Route] = &[
         "query the records; needs a token",
     ),
     route(
+        &Method::GET,
+        "/v1/records/{seq}",
+        Endpoint::Record,
+        Open::With(Right::Query),
+        "a record and its neighbours; needs a token",
+    ),
+    route(
+        &Method::GET,
+        "/v1/summary",
+        Endpoint::Summary,
+        Open::With(Right::Query),
+        "how many records there are, over time and of what; needs a token",
+    ),
+    route(
         &Method::POST,
         "/v1/ingest/{name}",
         Endpoint::Ingest,
@@ -125,6 +143,13 @@ pub(super) const ROUTES: &[Route] = &[
     ),
     route(
         &Method::GET,
+        "/v1/status",
+        Endpoint::Status,
+        Open::With(Right::Health),
+        "how the log and its writer are: what the page shows",
+    ),
+    route(
+        &Method::GET,
         "/v1/openapi.yaml",
         Endpoint::OpenApi,
         Open::ToAll,
@@ -144,7 +169,14 @@ pub(super) const ROUTES: &[Route] = &[
         Open::With(Right::Health),
         "metrics for Prometheus",
     ),
-    route(&Method::GET, "/", Endpoint::Page, Open::ToAll, "what there is to ask"),
+    route(
+        &Method::GET,
+        "/",
+        Endpoint::Page,
+        Open::ToAll,
+        "what there is to ask; the page for a browser",
+    ),
+    route(&Method::GET, "/page/{name}", Endpoint::File, Open::ToAll, "the page's files"),
 ];
 
 /// Method and path of all routes, for who compares them with what is written elsewhere.
@@ -158,6 +190,11 @@ impl Route {
     pub(super) fn of(method: &Method, path: &str) -> Option<&'static Self> {
         let method = if method == Method::HEAD { &Method::GET } else { method };
         ROUTES.iter().find(|route| route.method == method && fits(route.path, path))
+    }
+
+    /// Whether it is one for programs.
+    fn is_listed(&self) -> bool {
+        !matches!(self.endpoint, Endpoint::Page | Endpoint::File)
     }
 
     /// What a request needs that asks for it, if anything.
@@ -197,7 +234,7 @@ pub(super) fn allowed(path: &str) -> String {
 
 /// For programs that ask what there is.
 pub(super) fn document() -> Value {
-    let endpoints = ROUTES.iter().filter(|route| route.endpoint != Endpoint::Page).map(|route| {
+    let endpoints = ROUTES.iter().filter(|route| route.is_listed()).map(|route| {
         json!({
             "method": route.method.as_str(), "path": route.path, "description": route.what,
         })
@@ -208,7 +245,7 @@ pub(super) fn document() -> Value {
 /// For people.
 pub(super) fn listing() -> String {
     let mut text = String::new();
-    for route in ROUTES.iter().filter(|route| route.endpoint != Endpoint::Page) {
+    for route in ROUTES.iter().filter(|route| route.is_listed()) {
         text += &format!("{:5} {:17} {}\n", route.method.as_str(), route.path, route.what);
     }
     text

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{Request as Asking, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::Hub;
 use super::gate::Caller;
+use super::intake::guest;
 use super::reply::{App, answer, error};
 use crate::audit::LogPaths;
 use crate::audit::read::error::ReadError;
@@ -230,8 +231,11 @@ pub(super) async fn get_verify(State(app): State<App>) -> Response {
 pub(super) async fn post_verify(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
+    request: Asking,
 ) -> Response {
-    let by = caller.origin().token.unwrap_or_else(|| "a program on this machine".to_owned());
+    let reader = caller.reader(guest(&request));
+    let by = reader.user.or(reader.origin.token);
+    let by = by.unwrap_or_else(|| "a program on this machine".to_owned());
     match app.hub.verification.begin(&app.hub, by) {
         Ok(true) => answer(StatusCode::ACCEPTED, &app.hub.verification.state()),
         Ok(false) => {

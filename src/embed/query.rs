@@ -27,8 +27,9 @@ use std::sync::Arc;
 
 use crate::audit::read::error::ReadError;
 pub use crate::audit::read::query::{
-    Answer, CacheUse, Effort, Field, Filter, Found, GivenUp, Group, GroupBy, Groups, History,
-    Lines, Order, Query, Question, Reader, Request, RequestError, Unit, Want,
+    Answer, CacheUse, Counted, Effort, Field, Filter, Found, GivenUp, Group, GroupBy, Groups,
+    Histogram, History, Lines, Order, Overview, Query, Question, Reader, Request, RequestError,
+    Step, Summary, Unit, Value, Want,
 };
 
 use crate::audit::read::query::Bounds;

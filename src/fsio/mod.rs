@@ -17,6 +17,7 @@ pub mod boot;
 pub mod fault;
 pub mod fixed;
 pub mod given;
+pub mod handed;
 mod heir;
 pub mod inspect;
 pub mod lock;

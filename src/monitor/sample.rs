@@ -16,6 +16,9 @@ const RATE_SECONDS: usize = 60;
 /// A growth is not extrapolated from less.
 const GROWTH_AFTER_SECONDS: u64 = 60;
 const DAY_SECONDS: f64 = 86_400.0;
+/// The counters of events that were refused.
+pub(crate) const REFUSED: [Word; 5] =
+    [Word::Invalid, Word::RateLimited, Word::Busy, Word::Unavailable, Word::IdConflicts];
 
 /// How the log and its writer were at one moment. Counters are since the log was
 /// opened; a writer that has gone leaves its last ones.
@@ -314,7 +317,42 @@ pub struct Disk {
     pub total_bytes: u64,
 }
 
+/// How the log is in one sentence, for who reads no more.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    /// As `health` judges.
+    pub status: Status,
+    /// What is the matter, or that all is well.
+    pub sentence: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
+    /// So many other findings there are.
+    pub more: usize,
+}
+
 impl Sample {
+    /// The worst finding as a sentence, and what to do about it.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let Some(worst) = self.findings.first() else {
+            let checks = self.checks.len();
+            let writer = match self.writer.state {
+                "running" => "the writer runs",
+                _ => "no writer runs, as it should be",
+            };
+            let sentence = format!("All is well: {writer}, and all {checks} checks pass.");
+            return Verdict { status: self.status, sentence, remedy: None, more: 0 };
+        };
+        let about = worst.component.replace('_', " ");
+        let about = about[..1].to_uppercase() + &about[1..];
+        Verdict {
+            status: self.status,
+            sentence: format!("{about}: {}.", worst.message.trim_end_matches('.')),
+            remedy: worst.hint.clone(),
+            more: self.findings.len() - 1,
+        }
+    }
+
     pub(super) fn of(health: &Health, newest_backup: Option<Timestamp>) -> Self {
         let report = &health.report;
         let now = report.timestamp;
@@ -376,14 +414,12 @@ impl Events {
         // The last slot is of the second that has not ended.
         let mut seconds = page.ring(Ring::Events, now, RATE_SECONDS);
         seconds.truncate(RATE_SECONDS);
-        let refused =
-            [Word::Invalid, Word::RateLimited, Word::Busy, Word::Unavailable, Word::IdConflicts];
         Self {
             total: page.get(Word::Accepted),
             records: page.get(Word::NextSeq),
             per_second: seconds.iter().sum::<u64>() as f64 / RATE_SECONDS as f64,
             last_60_seconds: seconds,
-            refused: refused.into_iter().map(|word| page.get(word)).sum(),
+            refused: REFUSED.into_iter().map(|word| page.get(word)).sum(),
             duplicates: page.get(Word::Duplicates),
             ids: Ids {
                 remembered: page.get(Word::Ids),

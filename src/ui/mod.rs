@@ -53,8 +53,7 @@ pub use nagios::{health_line, health_nagios, plugin_failure};
 pub use prometheus::prometheus;
 pub use proof::{ProofKey, growth_json, growth_text, proof_json, proof_text};
 pub use query::{
-    ROWS_A_TABLE, Table, groups_csv, groups_ndjson, groups_text, query_explained, records_chosen,
-    records_csv, records_table,
+    ROWS_A_TABLE, Table, groups_ndjson, groups_text, query_explained, records_chosen, records_table,
 };
 pub use repair::{RepairShown, repair_json, repair_text};
 pub use secret::ask_secret;

@@ -61,10 +61,8 @@ fn fingerprint(dir: &Dir) -> String {
 }
 
 fn verdict(browser: &Browser) -> String {
-    let found = browser.until(
-        "there is a verdict",
-        "document.querySelector('#verdict')?.dataset.verdict ?? ''",
-    );
+    let found = browser
+        .until("there is a verdict", "document.querySelector('#verdict')?.dataset.verdict ?? ''");
     found.as_str().expect("a word").to_owned()
 }
 
@@ -107,7 +105,9 @@ fn a_proof_from_a_file_checks_itself_without_a_network_and_is_proven_once_its_ke
     // The program reads the file as well, with or without its name.
     let key = dir.log().join("audit.pub");
     let key = key.to_str().expect("text");
-    for args in [&["verify", "--proof", "proof.html", "--public-key", key][..], &["verify", "proof.html"]] {
+    for args in
+        [&["verify", "--proof", "proof.html", "--public-key", key][..], &["verify", "proof.html"]]
+    {
         let (code, out, error) = run(&dir, args);
         assert_eq!(code, 0, "{error}");
         assert!(out.contains("record 5: VERIFIED"), "{out}");
@@ -174,19 +174,31 @@ fn a_forged_proof_is_refused_by_the_browser_and_by_the_program() {
         ("the record", forge(&|it| it["record"] = json!(text("record").replace("login", "logon")))),
         ("its place", forge(&|it| it["seq"] = json!(6))),
         ("a hash", forge(&|it| it["inclusion_proof"][1] = json!("00".repeat(32)))),
-        ("a hash left out", forge(&|it| drop(it["inclusion_proof"].as_array_mut().expect("a list").pop()))),
+        (
+            "a hash left out",
+            forge(&|it| drop(it["inclusion_proof"].as_array_mut().expect("a list").pop())),
+        ),
         ("the size", forge(&|it| it["tree_size"] = json!(14))),
-        ("the signature", forge(&|it| it["checkpoint"] = json!(altered(signature_at, &text("checkpoint"))))),
-        ("the root", forge(&|it| {
-            let at = text("checkpoint").match_indices('\n').nth(1).expect("lines").0 + 3;
-            it["checkpoint"] = json!(altered(at, &text("checkpoint")));
-        })),
+        (
+            "the signature",
+            forge(&|it| it["checkpoint"] = json!(altered(signature_at, &text("checkpoint")))),
+        ),
+        (
+            "the root",
+            forge(&|it| {
+                let at = text("checkpoint").match_indices('\n').nth(1).expect("lines").0 + 3;
+                it["checkpoint"] = json!(altered(at, &text("checkpoint")));
+            }),
+        ),
         ("the key", forge(&|it| it["public_key"] = theirs["public_key"].clone())),
         ("the checkpoint", forge(&|it| it["checkpoint"] = theirs["checkpoint"].clone())),
-        ("checkpoint and key", forge(&|it| {
-            it["checkpoint"] = theirs["checkpoint"].clone();
-            it["public_key"] = theirs["public_key"].clone();
-        })),
+        (
+            "checkpoint and key",
+            forge(&|it| {
+                it["checkpoint"] = theirs["checkpoint"].clone();
+                it["public_key"] = theirs["public_key"].clone();
+            }),
+        ),
     ];
     for (what, document) in &forged {
         let file = dir.path().join("forged.html");
@@ -234,12 +246,14 @@ fn the_browser_finds_in_every_published_proof_and_checkpoint_what_the_program_fi
     let dir = Dir::new();
     checker(&browser, &dir);
     let mut seen = 0;
-    for case in cases().iter().filter(|it| matches!(it.text("kind"), Some("proof" | "checkpoint"))) {
+    for case in cases().iter().filter(|it| matches!(it.text("kind"), Some("proof" | "checkpoint")))
+    {
         let file = |member: &str| {
             let path = case.text(member).map(|name| case.home.join(name));
             path.map(|path| String::from_utf8(read(&path)).expect("text"))
         };
-        let options = json!({"keys": [file("public_key").expect("a key")], "history": file("keys")});
+        let options =
+            json!({"keys": [file("public_key").expect("a key")], "history": file("keys")});
         let bytes = read(&case.home.join(case.text("path").expect("a path")));
         let found = checked(&browser, &bytes, options);
         let word = match found["verdict"].as_str() {
@@ -268,12 +282,27 @@ fn hostile_documents_end_in_a_verdict_and_never_in_a_proof() {
     let large = good.replacen("\"seq\": 5", "\"seq\": 9007199254740993", 1);
     let marked = format!("\u{feff}{good}");
     let deep = format!("{}1{}", "{\"a\":".repeat(200_000), "}".repeat(200_000));
-    let deep_inside = good.replacen('{', &format!("{{\"x\":{}{},", "[".repeat(127), "]".repeat(127)), 1);
+    let deep_inside =
+        good.replacen('{', &format!("{{\"x\":{}{},", "[".repeat(127), "]".repeat(127)), 1);
     let behind = format!("{good}{{}}");
     let half = good.replacen("\"record\": \"", "\"x\": \"\\ud800\", \"record\": \"", 1);
     for text in [
-        "", "{}", "[]", "null", "\u{0}", &twice, &spelled, &escaped, &large, &marked, &deep,
-        &deep_inside, &behind, &half, "c2sp.org/tlog-proof@v1\n\n", "a\n1\n\n\u{2014} b c\n",
+        "",
+        "{}",
+        "[]",
+        "null",
+        "\u{0}",
+        &twice,
+        &spelled,
+        &escaped,
+        &large,
+        &marked,
+        &deep,
+        &deep_inside,
+        &behind,
+        &half,
+        "c2sp.org/tlog-proof@v1\n\n",
+        "a\n1\n\n\u{2014} b c\n",
     ] {
         let found = checked(&browser, text.as_bytes(), json!({}));
         let verdict = found["verdict"].as_str().expect("a verdict");

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 
 use crate::audit::read::query::{
     Answer, Column, DEFAULT_LIMIT, Found, History, Query, Question, Request, RequestError, Want,
-    ocsf,
+    csv, ocsf,
 };
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
@@ -409,7 +409,7 @@ impl Output<'_> {
                 let text = match self.format {
                     Format::Table => ui::groups_text(&all, top, &self.table()),
                     Format::Ndjson | Format::Ocsf => ui::groups_ndjson(&all, top),
-                    Format::Csv => ui::groups_csv(&all, top),
+                    Format::Csv => csv::groups(&all, top),
                 };
                 if text.is_empty() { Ok(()) } else { self.context.stream(&text) }
             }
@@ -432,7 +432,9 @@ impl Output<'_> {
             Format::Table => {
                 self.context.stream(&ui::records_table(lines, &self.columns, header, &self.table()))
             }
-            Format::Csv => self.context.stream(&ui::records_csv(lines, &self.columns, header)),
+            Format::Csv => {
+                self.context.stream(&csv::records(lines.iter().copied(), &self.columns, header))
+            }
             Format::Ocsf => {
                 self.context.print_bytes(ocsf::events(lines.iter().copied(), history).as_bytes())
             }
@@ -452,7 +454,7 @@ impl Output<'_> {
     fn end(&self, total: &Answer) -> Result<(), CliError> {
         match (total.lines(), self.format) {
             (Some(_), Format::Csv) if !self.begun => {
-                self.context.stream(&ui::records_csv(&[], &self.columns, true))
+                self.context.stream(&csv::records([], &self.columns, true))
             }
             _ => Ok(()),
         }

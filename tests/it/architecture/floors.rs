@@ -89,6 +89,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "access",
             "alerts",
             "witness",
+            "monitor",
             "health",
             "audit",
             "config",

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::filter::{Filter, Order, Query, Want};
 use super::groups::Groups;
 use super::matcher::Matcher;
+use super::summary::Summary;
 use crate::audit::record::head::Head;
 use crate::audit::record::peek_seq;
 use crate::clock::Timestamp;
@@ -76,6 +77,8 @@ pub enum Found {
     Count(u64),
     /// How many of each.
     Groups(Groups),
+    /// How many over time, and of each of several.
+    Summary(Summary),
 }
 
 /// What the cache had to do with it.
@@ -221,7 +224,11 @@ impl Answer {
     /// Whether it does not say all that was asked for.
     #[must_use]
     pub fn is_partial(&self) -> bool {
-        matches!(&self.found, Found::Groups(groups) if groups.beyond > 0)
+        match &self.found {
+            Found::Groups(groups) => groups.beyond > 0,
+            Found::Summary(summary) => !summary.is_complete(),
+            _ => false,
+        }
     }
 
     /// The records, if it is records that were asked for.

@@ -9,6 +9,7 @@ use lru::LruCache;
 use super::answer::{Answer, Found, Lines};
 use super::filter::{Order, Query, Want};
 use super::run::{Bounds, is_full};
+use super::summary::Sketch;
 use crate::audit::record::peek_seq;
 
 /// All answers together take at most so many bytes.
@@ -47,7 +48,8 @@ impl Cache {
     pub(crate) fn put(&mut self, query: Query, answer: Answer) {
         let size = size_of_answer(&answer);
         // One answer may not push out all others.
-        let keep = size <= self.capacity_bytes / 4 && answer.damaged.is_empty();
+        let cut = matches!(&answer.found, Found::Summary(it) if it.looked_from.is_some());
+        let keep = size <= self.capacity_bytes / 4 && answer.damaged.is_empty() && !cut;
         let old = if keep { self.answers.put(query, answer) } else { self.answers.pop(&query) };
         if keep {
             self.counts.bytes += size as u64;
@@ -74,6 +76,7 @@ fn size_of_answer(answer: &Answer) -> usize {
             Found::Records(lines) => lines.bytes() + lines.len() * size_of::<usize>(),
             Found::Count(_) => 0,
             Found::Groups(groups) => groups.bytes(),
+            Found::Summary(summary) => summary.bytes(),
         }
 }
 
@@ -100,7 +103,9 @@ pub(super) fn missing(
     // What it is about ends where it has been answered already.
     let end = end.min(query.filter.end_seq());
     let removed = old.begin < begin && query.filter.first_seq() < begin;
-    if old.is_partial() && old.end < end {
+    // Nor can what a second look has counted be added to.
+    let is_final = matches!(&old.found, Found::Summary(summary) if summary.sketch.is_none());
+    if (old.is_partial() || is_final) && old.end < end {
         return Missing::All;
     }
     let Found::Records(lines) = &old.found else {
@@ -139,6 +144,13 @@ pub(super) fn complete(old: &Answer, query: &Query, new: Option<Answer>, bounds:
             let mut all = old.clone();
             all.merge(new, bounds.groups);
             *new = all;
+        }
+        (Found::Summary(old), Found::Summary(new)) => {
+            if let (Some(old), Some(more)) = (&old.sketch, &new.sketch) {
+                let mut all = Sketch::clone(old);
+                all.merge(Sketch::clone(more), bounds);
+                *new = all.summary(query, false);
+            }
         }
         (Found::Records(lines), Found::Records(more)) => {
             let Want::Records { order, limit } = query.want else { return new };

@@ -8,6 +8,7 @@ use super::filter::Want;
 use super::groups::{Group, Groups};
 use super::json::text_of;
 use super::question::Question;
+use super::summary_document::SummaryDocument;
 
 /// A group, as it is written.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,6 +52,9 @@ struct Document<'a> {
     /// What a group that is not listed has at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     beyond_each: Option<u64>,
+    /// Many records at once: how many match, their times, and what is counted of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<SummaryDocument>,
     begin: u64,
     end: u64,
     log_id: String,
@@ -136,6 +140,7 @@ impl Answer {
                 document.groups = Some(listed.collect::<serde_json::Result<_>>()?);
             }
             (Found::Groups(_), _) => {}
+            (Found::Summary(summary), _) => document.summary = Some(SummaryDocument::of(summary)?),
         }
         if self.lines().is_some() {
             document.records = Some(texts.iter().map(|text| &**text).collect());
@@ -165,14 +170,11 @@ impl Answer {
             groups.beyond = document.beyond.unwrap_or(0);
             groups.bound = document.beyond_each.unwrap_or(0);
             for GroupDocument { group, missing, records } in listed {
-                let group = match text_of(group.get()) {
-                    _ if missing => Group::Missing,
-                    Some(text) => Group::Text(text.into_owned()),
-                    None => Group::Json(group.get().to_owned()),
-                };
-                groups.add_listed(&group, records);
+                groups.add_listed(&group_of(&group, missing), records);
             }
             Found::Groups(groups)
+        } else if let Some(summary) = document.summary {
+            Found::Summary(summary.summary())
         } else {
             Found::Count(document.count.unwrap_or(0))
         };
@@ -189,6 +191,31 @@ impl Answer {
             missing: document.missing.map(|range| (range.begin, range.end)),
             effort: document.effort.into(),
         })
+    }
+}
+
+impl Lines {
+    /// Each as JSON, as it is stored; one that is damaged so that it is not JSON, as a text.
+    ///
+    /// # Errors
+    /// When a text cannot be written as JSON, which its type rules out.
+    #[doc(hidden)]
+    pub fn to_json(&self) -> serde_json::Result<Vec<Box<RawValue>>> {
+        self.iter()
+            .map(|line| match as_json(line)? {
+                Text::Stored(raw) => Ok(raw.to_owned()),
+                Text::Made(raw) => Ok(raw),
+            })
+            .collect()
+    }
+}
+
+/// A group as it is written.
+pub(super) fn group_of(json: &RawValue, missing: bool) -> Group {
+    match text_of(json.get()) {
+        _ if missing => Group::Missing,
+        Some(text) => Group::Text(text.into_owned()),
+        None => Group::Json(json.get().to_owned()),
     }
 }
 
@@ -261,7 +288,8 @@ impl From<EffortDocument> for Effort {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::read::query::Request;
+    use crate::audit::read::query::{Counted, Histogram, Request, Step, Summary, Value};
+    use crate::clock::Timestamp;
 
     #[test]
     fn an_answer_comes_back_from_its_object_with_its_records_byte_for_byte() {
@@ -290,7 +318,56 @@ mod tests {
             let request: Request = serde_json::from_str(json).expect("json");
             request.question(Default::default()).expect("question")
         };
+        let summary = Summary {
+            records: 9,
+            span: Some((
+                Timestamp::from_micros(3_600_000_001),
+                Timestamp::from_micros(7_300_000_000),
+            )),
+            histogram: Histogram {
+                step: Step::named("30m").expect("a step"),
+                start: Some(Timestamp::from_micros(3_600_000_000)),
+                counts: vec![4, 0, 3],
+                earlier: 1,
+                later: 1,
+                undated: 0,
+            },
+            by: vec![
+                Counted {
+                    by: "actor".to_owned(),
+                    values: vec![
+                        Value {
+                            group: Group::Text("alice".to_owned()),
+                            records: 5,
+                            series: vec![3, 0, 2],
+                        },
+                        Value { group: Group::Missing, records: 2, series: Vec::new() },
+                        Value {
+                            group: Group::Json("5.0".to_owned()),
+                            records: 1,
+                            series: Vec::new(),
+                        },
+                    ],
+                    other: 1,
+                    distinct: 4,
+                    error: 0,
+                },
+                Counted {
+                    by: "details.\"a.b\"".to_owned(),
+                    values: Vec::new(),
+                    other: 9,
+                    distinct: 9,
+                    error: 2,
+                },
+            ],
+            looked_from: Some(4),
+            sketch: None,
+        };
         for (found, question) in [
+            (
+                Found::Summary(summary),
+                question(r#"{"by":["actor","details.\"a.b\""],"series":true}"#),
+            ),
             (Found::Records(lines.into_iter().collect()), question("{}")),
             (Found::Count(12), question(r#"{"count":true}"#)),
             (Found::Groups(groups), question(r#"{"group_by":"actor"}"#)),

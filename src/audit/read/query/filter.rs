@@ -6,6 +6,7 @@ use std::fmt;
 use super::condition::Condition;
 use super::path::Path;
 use super::pattern::Pattern;
+use super::summary::Overview;
 use crate::audit::record::head::Field;
 use crate::clock::Timestamp;
 
@@ -172,6 +173,8 @@ pub enum Want {
     Count,
     /// How many there are of each.
     Groups(GroupBy),
+    /// How many there are over time, and of each of several.
+    Summary(Overview),
 }
 
 /// A question.

@@ -94,12 +94,19 @@ impl<'a> Name<'a> {
         }
     }
 
-    fn of(group: &'a Group) -> Option<Self> {
+    /// Of a group; nothing has no name.
+    pub(super) fn of(group: &'a Group) -> Option<Self> {
         match group {
             Group::Missing => None,
             Group::Text(text) => Some(Self::text(text.as_bytes())),
             Group::Json(json) => Some(Self::json(json)),
         }
+    }
+}
+
+impl Name<'_> {
+    pub(super) fn key(&self) -> &[u8] {
+        &self.key
     }
 }
 
@@ -167,6 +174,21 @@ impl Groups {
         const SLOT: usize = size_of::<(Box<[u8]>, Counted)>() + 8;
         let spelling = |counted: &Counted| counted.spelling.as_ref().map_or(0, |text| text.len());
         self.counts.iter().map(|(key, counted)| key.len() + spelling(counted) + SLOT).sum()
+    }
+
+    /// How many groups there are, as far as there was room for them.
+    pub(super) fn len(&self) -> usize {
+        self.counts.len() + usize::from(self.missing > 0)
+    }
+
+    /// The keys of the largest; of what is missing it is empty.
+    pub(super) fn largest(&self, top: usize) -> Vec<Box<[u8]>> {
+        let missing = (self.missing > 0).then_some((self.missing, &[][..]));
+        let mut all: Vec<(u64, &[u8])> =
+            self.counts.iter().map(|(key, counted)| (counted.records, &**key)).collect();
+        all.extend(missing);
+        all.sort_unstable_by(|one, two| (two.0, one.1).cmp(&(one.0, two.1)));
+        all.into_iter().take(top).map(|(_, key)| key.into()).collect()
     }
 
     /// Adds others that were counted exactly. While all find room the counts are exact;

@@ -57,12 +57,10 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Whether every record in the filter's range of seqs is one.
-    pub(super) fn takes_all(&self) -> bool {
+    /// Whether every record in the filter's ranges of seqs and times is one.
+    pub(super) fn takes_all_of_a_time(&self) -> bool {
         let filter = self.filter;
         filter.fields.iter().chain([&filter.ids]).all(Vec::is_empty)
-            && filter.since.is_none()
-            && filter.until.is_none()
             && filter.conditions.is_empty()
             && filter.texts.is_empty()
     }

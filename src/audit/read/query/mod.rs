@@ -1,4 +1,4 @@
-//! Asking the log: which records, how many, how many of each.
+//! Asking the log: which records, how many, how many of each, how many over time.
 //!
 //! A [`Request`] says it in words; [`Request::question`] makes a [`Question`] of it, and
 //! its [`Query`] is the same for all ways of asking the same. A [`Reader`] answers it from
@@ -14,10 +14,13 @@ mod answer;
 mod cache;
 mod column;
 mod condition;
+#[cfg(feature = "collector")]
+pub mod csv;
 mod document;
 mod engine;
 mod filter;
 pub(in crate::audit::read) mod groups;
+mod histogram;
 mod json;
 mod matcher;
 mod number;
@@ -29,6 +32,11 @@ mod question;
 pub(in crate::audit) mod redacted;
 mod request;
 mod run;
+mod sofar;
+mod step;
+mod summary;
+mod summary_document;
+mod unread;
 mod view;
 mod when;
 
@@ -47,12 +55,15 @@ pub use condition::{Condition, ConditionError, Operator, reads_as_itself};
 pub(crate) use engine::Engine;
 pub use filter::{Filter, GroupBy, Order, Query, Unit, Want};
 pub use groups::{Group, Groups};
+pub use histogram::{DEFAULT_BUCKETS, Histogram, MAX_BUCKETS};
 #[cfg(feature = "alerts")]
 pub(crate) use json::without;
 pub use pattern::Pattern;
 pub use question::Question;
 pub use request::{DEFAULT_LIMIT, MAX_TEXT_BYTES, MAX_TEXTS, Request, RequestError};
 pub use run::Bounds;
+pub use step::Step;
+pub use summary::{Counted, DEFAULT_TOP, MAX_BY, Overview, Summary, Value};
 pub(crate) use view::{Ledger, Listed};
 
 pub use crate::audit::record::head::Field;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use super::answer::{Effort, GivenUp, MAX_DAMAGED};
 use super::filter::{Filter, Order};
+use super::step::Step;
+use super::unread::{Whole, expected_step};
 use super::view::{OpenSegment, View};
 use crate::audit::files::block_filter::{BlockFilters, MAX_BYTES, Probe, covers};
 use crate::audit::files::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES, Unpacker};
@@ -17,6 +19,7 @@ use crate::audit::read::error::ReadError;
 use crate::audit::read::view::offset_of;
 use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::record::head::Field;
+use crate::clock::Timestamp;
 use crate::fsio::FsFile;
 
 /// Something to read.
@@ -33,8 +36,15 @@ pub(super) enum Chunk {
         /// The file's length.
         length: u64,
     },
-    /// So many matching records, which need not be read.
-    Counted(u64),
+    /// Matching records that need not be read.
+    Counted {
+        /// The first one's seq.
+        from: u64,
+        /// Their earliest and latest time.
+        span: (Timestamp, Timestamp),
+        /// How many.
+        records: u64,
+    },
     /// What cannot be read, and why.
     Damaged(String),
 }
@@ -52,7 +62,7 @@ impl Chunk {
     /// belong to another chunk and lack its beginning: it is then left out.
     pub(super) fn read<'w>(&self, worker: &'w mut Worker) -> Result<(&'w [u8], u64), String> {
         match self {
-            Self::Counted(_) => Ok((&[], 0)),
+            Self::Counted { .. } => Ok((&[], 0)),
             Self::Damaged(reason) => Err(reason.clone()),
             Self::Block(open, nth) => {
                 let block = &open.segment.blocks[*nth];
@@ -133,8 +143,9 @@ pub(super) struct Planner<'a> {
     view: &'a View,
     filter: &'a Filter,
     order: Order,
-    /// Whether blocks within the range of seqs need not be read.
-    count_only: bool,
+    whole: Whole,
+    /// How wide a histogram's parts are, to begin with.
+    step: Step,
     /// For each field that has to have one of some names.
     probes: Vec<Vec<Probe>>,
     /// Segments, then tails, that are still to be looked at.
@@ -145,11 +156,15 @@ pub(super) struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     /// `filter` must lie within the view's records.
-    pub(super) fn new(view: &'a View, filter: &'a Filter, order: Order, count_only: bool) -> Self {
+    pub(super) fn new(view: &'a View, filter: &'a Filter, order: Order, whole: Whole) -> Self {
         let known = Field::ALL.into_iter().filter(|field| covers(*field));
         // A manifest that the log's key did not sign may be anybody's: what it says of
         // times and names leaves nothing out then, and no count is taken from it.
-        let count_only = count_only && view.manifest_is_signed;
+        let whole = if view.manifest_is_signed { whole } else { Whole::Never };
+        let step = match whole {
+            Whole::InOnePart(buckets) => expected_step(view, filter, buckets),
+            _ => Step::NARROWEST,
+        };
         let probes = known
             .filter_map(|field| Some((field, filter.exact(field)?)))
             .map(|(field, names)| names.iter().map(|name| Probe::new(field, name)).collect())
@@ -161,7 +176,8 @@ impl<'a> Planner<'a> {
             view,
             filter,
             order,
-            count_only,
+            whole,
+            step,
             probes,
             left: 0..places,
             ready: VecDeque::new(),
@@ -226,18 +242,13 @@ impl<'a> Planner<'a> {
                 wanted.push(nth);
             }
         }
-        let whole = |nth: &usize| {
-            let block = &segment.blocks[*nth];
-            self.count_only
-                && self.filter.seq.0 <= block.first_seq
-                && block.tree.end() <= self.filter.seq.1
-        };
         if wanted.is_empty() {
             return Ok(());
         }
-        if wanted.iter().all(whole) {
-            let records = wanted.iter().map(|nth| segment.blocks[*nth].records).sum();
-            self.ready.push_back(Chunk::Counted(records));
+        let whole: Vec<Option<Chunk>> =
+            wanted.iter().map(|nth| self.counted(&segment.blocks[*nth])).collect();
+        if whole.iter().all(Option::is_some) {
+            self.ready.extend(whole.into_iter().flatten());
             return Ok(());
         }
         let open = match self.view.open(segment) {
@@ -251,16 +262,51 @@ impl<'a> Planner<'a> {
             Err(error) => return Err(error),
         };
         self.effort.segments_read += 1;
-        self.effort.blocks_read += wanted.len() as u64;
+        self.effort.blocks_read += whole.iter().filter(|chunk| chunk.is_none()).count() as u64;
         let open = Arc::new(open);
-        self.ready.extend(wanted.into_iter().map(|nth| {
-            if whole(&nth) {
-                Chunk::Counted(segment.blocks[nth].records)
-            } else {
-                Chunk::Block(Arc::clone(&open), nth)
-            }
-        }));
+        let chunks = wanted.into_iter().zip(whole);
+        self.ready.extend(
+            chunks
+                .map(|(nth, whole)| whole.unwrap_or_else(|| Chunk::Block(Arc::clone(&open), nth))),
+        );
         Ok(())
+    }
+
+    /// A block whose records need not be read.
+    fn counted(&self, block: &Block) -> Option<Chunk> {
+        let (min, max) = (block.min_timestamp, block.max_timestamp);
+        let filter = self.filter;
+        let is_within = filter.seq.0 <= block.first_seq
+            && block.tree.end() <= filter.seq.1
+            && filter.since.is_none_or(|since| since <= min)
+            && filter.until.is_none_or(|until| max < until);
+        let part = |time: Timestamp| self.step.floor(time.unix_seconds());
+        let is_whole = match self.whole {
+            Whole::Never => false,
+            Whole::Within => is_within,
+            Whole::InOnePart(_) => is_within && min <= max && part(min) == part(max),
+        };
+        let (from, records) = (block.first_seq, block.records);
+        is_whole.then_some(Chunk::Counted { from, span: (min, max), records })
+    }
+
+    /// How wide a histogram's parts are, to begin with.
+    pub(super) fn step(&self) -> Step {
+        self.step
+    }
+
+    /// Whether there is nothing left to read.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub(super) fn is_at_the_end(&mut self) -> Result<bool, ReadError> {
+        let next = self.next()?;
+        let is_none = next.is_none();
+        match self.order {
+            Order::Oldest => next.into_iter().for_each(|chunk| self.ready.push_front(chunk)),
+            Order::Newest => next.into_iter().for_each(|chunk| self.ready.push_back(chunk)),
+        }
+        Ok(is_none)
     }
 
     fn tail(&mut self, nth: usize) -> Result<(), ReadError> {
@@ -328,7 +374,7 @@ impl<'a> Planner<'a> {
         begin < self.filter.seq.1 && self.filter.seq.0 < end
     }
 
-    fn overlaps_time(&self, min: crate::clock::Timestamp, max: crate::clock::Timestamp) -> bool {
+    fn overlaps_time(&self, min: Timestamp, max: Timestamp) -> bool {
         !self.view.manifest_is_signed
             || self.filter.since.is_none_or(|since| max >= since)
                 && self.filter.until.is_none_or(|until| min < until)

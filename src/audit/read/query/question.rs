@@ -4,7 +4,8 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::filter::{Order, Query, Want};
+use super::filter::{GroupBy, Order, Query, Want};
+use crate::units::format_duration;
 
 /// What is asked. Written as JSON it is a [`Request`](super::Request) that means the same
 /// at any time: with times instead of ages, and what was left out filled in.
@@ -66,6 +67,19 @@ impl Serialize for Question {
             }
             Want::Count => map.serialize_entry("count", &true)?,
             Want::Groups(by) => map.serialize_entry("group_by", &by.to_string())?,
+            Want::Summary(overview) => {
+                map.serialize_entry("buckets", &overview.buckets)?;
+                let by: Vec<String> = overview.by.iter().map(GroupBy::to_string).collect();
+                let by: Vec<&str> = by.iter().map(String::as_str).collect();
+                several(&mut map, "by", &by)?;
+                map.serialize_entry("top", &overview.top)?;
+                if overview.series {
+                    map.serialize_entry("series", &true)?;
+                }
+                if let Some(within) = overview.within {
+                    map.serialize_entry("within", &format_duration(within))?;
+                }
+            }
         }
         if let Some(top) = self.top {
             map.serialize_entry("top", &top)?;
@@ -132,8 +146,15 @@ mod tests {
                     prop::option::of(0..9_usize)).prop_map(|(by, top)| (false, Some(by), top)),
             ],
             follow: bool,
+            (buckets, by) in (prop::option::of(1..=200_usize), prop::collection::vec(prop::sample::select(
+                vec!["type", "event_type", "actor", "hour", "details.\"a.b\""]).prop_map(str::to_owned), 0..3)),
+            (series, within) in (any::<bool>(), prop::option::of(prop::sample::select(vec!["1s", "0s", "1m30s"]))),
         ) -> Request {
+            let is_summary = !count && group_by.is_none() && (buckets.is_some() || !by.is_empty());
+            let (buckets, by) = if is_summary { (buckets, by) } else { (None, Vec::new()) };
             Request {
+                buckets, by, series: series && is_summary,
+                within: within.filter(|_| is_summary).map(str::to_owned),
                 event_type, actor, grep, conditions, since, until, limit, count, top, follow,
                 seq: seq.map(str::to_owned),
                 order: order.map(str::to_owned),

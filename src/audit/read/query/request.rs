@@ -4,12 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
 use super::filter::{Filter, GroupBy, Order, Query, Unit, Want};
+use super::histogram::{DEFAULT_BUCKETS, MAX_BUCKETS};
 use super::path::Path;
 use super::pattern::Pattern;
 use super::question::Question;
+use super::summary::{DEFAULT_TOP, MAX_BY, Overview};
 use super::when;
 use crate::audit::record::head::Field;
 use crate::clock::Timestamp;
+use crate::units::parse_duration;
 
 /// Records that are returned when nothing is said.
 pub const DEFAULT_LIMIT: u64 = 100;
@@ -18,6 +21,11 @@ pub const MAX_TEXTS: usize = 1_000;
 /// So many bytes are in all of them at most: a question has to fit into the record of
 /// it, its characters escaped and its values redacted.
 pub const MAX_TEXT_BYTES: usize = 64 << 10;
+
+/// Groups that have a series of their own, at most.
+const MAX_SERIES: usize = 100;
+/// Buckets of each of these, at most.
+const MAX_SERIES_BUCKETS: usize = 200;
 
 /// A question, in words. Every key may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,8 +83,22 @@ pub struct Request {
     /// The largest groups only, so many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top: Option<usize>,
-    /// One of many that go on from each other: with `audit_reads` only the first one on
-    /// a connection is recorded, or what is recorded would be followed for ever.
+    /// How many there are over time, in so many buckets at most: 1 to 1000; default 60.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buckets: Option<usize>,
+    /// Beside that, how many there are of each: what `group_by` takes, 8 of them at most.
+    /// `top` says how many of each are listed; default 10.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub by: Vec<String>,
+    /// Each group that is listed over time as well: 100 groups in 200 buckets at most.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub series: bool,
+    /// Looks no longer than that, at the newest records first: a duration such as `2s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<String>,
+    /// One of many that go on from each other, each behind the end of the one before: with
+    /// `audit_reads` only the first one is recorded, or what is recorded would be followed
+    /// for ever.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub follow: bool,
 }
@@ -112,7 +134,10 @@ impl Request {
     /// # Errors
     /// The first value that cannot be understood.
     pub fn question(&self, now: Timestamp) -> Result<Question, RequestError> {
-        Ok(Question { query: self.resolve(now)?, top: self.top, follow: self.follow })
+        let query = self.resolve(now)?;
+        // Of a summary it is part of the query.
+        let top = self.top.filter(|_| !matches!(query.want, Want::Summary(_)));
+        Ok(Question { query, top, follow: self.follow })
     }
 
     /// The query of that question.
@@ -159,8 +184,14 @@ impl Request {
             ("id", &self.id),
             ("where", &self.conditions),
             ("grep", &self.grep),
+            ("by", &self.by),
         ];
-        let one = [("group_by", &self.group_by), ("since", &self.since), ("until", &self.until)];
+        let one = [
+            ("group_by", &self.group_by),
+            ("since", &self.since),
+            ("until", &self.until),
+            ("within", &self.within),
+        ];
         let one = one.into_iter().filter_map(|(key, text)| Some((key, text.as_ref()?)));
         let all = texts.iter().flat_map(|(key, texts)| texts.iter().map(move |text| (*key, text)));
         let (mut count, mut bytes) = (0, 0);
@@ -178,14 +209,23 @@ impl Request {
         Ok(())
     }
 
-    /// Whether both follow the same.
+    /// Whether it asks for many records at once.
     #[must_use]
-    pub fn follows_as(&self, other: &Self) -> bool {
-        let anywhere = |request: &Self| Self { seq: None, limit: None, ..request.clone() };
-        self.follow && anywhere(self) == anywhere(other)
+    #[doc(hidden)]
+    pub fn is_summary(&self) -> bool {
+        self.buckets.is_some() || !self.by.is_empty() || self.series || self.within.is_some()
     }
 
     fn want(&self) -> Result<Want, RequestError> {
+        if self.buckets.is_some() || !self.by.is_empty() {
+            return self.overview().map(Want::Summary);
+        }
+        for (key, is_given) in [("series", self.series), ("within", self.within.is_some())] {
+            if is_given {
+                let reason = "belongs to a summary: say buckets or by as well".to_owned();
+                return Err(RequestError { key, reason });
+            }
+        }
         if let Some(by) = &self.group_by {
             if self.count {
                 let reason = "asks for more than count does; leave out one of them".to_owned();
@@ -210,6 +250,43 @@ impl Request {
             Some(limit) => limit,
         };
         Ok(Want::Records { order, limit })
+    }
+}
+
+impl Request {
+    /// What is wanted of a summary.
+    fn overview(&self) -> Result<Overview, RequestError> {
+        let refuse = |key, reason: String| Err(RequestError { key, reason });
+        let others = [("count", self.count), ("group_by", self.group_by.is_some())];
+        for (key, is_given) in others {
+            if is_given {
+                return refuse(key, "excludes buckets and by".to_owned());
+            }
+        }
+        let buckets = self.buckets.unwrap_or(DEFAULT_BUCKETS);
+        let most = if self.series { MAX_SERIES_BUCKETS } else { MAX_BUCKETS };
+        if !(1..=most).contains(&buckets) {
+            let with = if self.series { " with series" } else { "" };
+            return refuse("buckets", format!("{buckets} is not one of 1 to {most}{with}"));
+        }
+        if self.by.len() > MAX_BY {
+            return refuse("by", format!("{} are more than the {MAX_BY} at once", self.by.len()));
+        }
+        let top = self.top.unwrap_or(DEFAULT_TOP);
+        if self.series && top > MAX_SERIES {
+            return refuse("top", format!("{top} are more than the {MAX_SERIES} with series"));
+        }
+        let mut by: Vec<GroupBy> = Vec::new();
+        for text in &self.by {
+            let one = group_by(text).map_err(|error| RequestError { key: "by", ..error })?;
+            if !by.contains(&one) {
+                by.push(one);
+            }
+        }
+        let within = self.within.as_deref().map(parse_duration).transpose();
+        let within =
+            within.map_err(|error| RequestError { key: "within", reason: error.to_string() })?;
+        Ok(Overview { buckets, by, top, series: self.series, within })
     }
 }
 
@@ -279,23 +356,6 @@ mod tests {
     }
 
     #[test]
-    fn whoever_follows_further_on_follows_the_same_and_nobody_who_asks_for_something_else() {
-        let request = |json: &str| -> Request { serde_json::from_str(json).expect("json") };
-        let before = request(r#"{"follow":true,"type":"a","since":"2026-02-04T20:09:40Z"}"#);
-        let goes_on = |json: &str| request(json).follows_as(&before);
-        assert!(goes_on(r#"{"follow":true,"type":"a","since":"2026-02-04T20:09:40Z"}"#));
-        assert!(goes_on(
-            r#"{"follow":true,"type":"a","since":"2026-02-04T20:09:40Z","seq":"9..","limit":0}"#
-        ));
-        assert!(!goes_on(r#"{"follow":true,"type":"b","since":"2026-02-04T20:09:40Z"}"#));
-        assert!(!goes_on(r#"{"follow":true,"type":"a"}"#));
-        assert!(!goes_on(r#"{"type":"a","since":"2026-02-04T20:09:40Z"}"#));
-        // Two that do not follow do not follow the same.
-        let asked = request(r#"{"type":"a"}"#);
-        assert!(!asked.follows_as(&asked));
-    }
-
-    #[test]
     fn seqs_are_ranges_as_rust_writes_them() {
         for (text, range) in [
             ("5", (5, 6)),
@@ -322,6 +382,17 @@ mod tests {
             (r#"{"order":"random"}"#, "order"),
             (r#"{"group_by":"colour"}"#, "group_by"),
             (r#"{"group_by":"actor","count":true}"#, "group_by"),
+            (r#"{"buckets":10,"count":true}"#, "count"),
+            (r#"{"by":"actor","group_by":"actor"}"#, "group_by"),
+            (r#"{"buckets":0}"#, "buckets"),
+            (r#"{"buckets":1001}"#, "buckets"),
+            (r#"{"buckets":201,"series":true}"#, "buckets"),
+            (r#"{"by":"actor","series":true,"top":101}"#, "top"),
+            (r#"{"by":"colour"}"#, "by"),
+            (r#"{"by":["type","type","type","type","type","type","type","type","type"]}"#, "by"),
+            (r#"{"buckets":10,"within":"soon"}"#, "within"),
+            (r#"{"series":true}"#, "series"),
+            (r#"{"within":"1s"}"#, "within"),
         ] {
             assert_eq!(resolve(json).expect_err(json).key, key);
         }

@@ -12,9 +12,13 @@ use super::filter::{Filter, GroupBy, Order, Query, Want};
 use super::groups::{Groups, Name};
 use super::matcher::{Matcher, Seen};
 use super::plan::{Chunk, Planner, Worker};
+use super::sofar::Sofar;
+use super::summary::Overview;
+use super::unread::Whole;
 use super::view::View;
 use crate::audit::read::error::ReadError;
 use crate::audit::record::head::Head;
+use crate::audit::record::peek_seq;
 
 /// How much an answer may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +60,7 @@ const LOOK_AHEAD: usize = 32;
 /// What a chunk has for the answer.
 #[derive(Debug)]
 struct Part {
-    found: Found,
+    found: Sofar,
     /// There was more in it than it was asked for.
     over: bool,
     seen: Seen,
@@ -74,42 +78,51 @@ pub(super) fn run(view: &View, query: &Query, bounds: Bounds) -> Result<Answer, 
     let begun = Instant::now();
     let filter = query.filter.within(view.begin, view.end);
     let mut sum = look((view, &filter), &query.want, None, bounds)?;
-    if let Found::Groups(groups) = &mut sum.found
-        && groups.bound > 0
+    if !sum.is_cut
+        && let Some(begin) = sum.found.again(query)
     {
-        // There were more groups than there is room for: those that were kept are counted.
-        let kept = std::mem::take(groups);
-        let again = look((view, &filter), &query.want, Some(&kept), bounds)?;
-        let effort = sum.effort;
+        let again = look((view, &filter), &query.want, Some((begin, &sum.found)), bounds)?;
+        let (effort, kept) = (sum.effort, sum.found);
         sum = again;
         sum.effort.add(&effort);
-        if let Found::Groups(groups) = &mut sum.found {
-            groups.bound = kept.bound;
-        }
+        sum.found.bounded_as(&kept);
     }
     Ok(sum.answer(view, query, begun))
 }
 
-/// Looks through the records; with `kept` only these groups are counted.
+/// Looks through the records; a second time only those groups are counted that are `kept`.
 fn look(
     (view, filter): (&View, &Filter),
     want: &Want,
-    kept: Option<&Groups>,
+    second: Option<(Sofar, &Sofar)>,
     bounds: Bounds,
 ) -> Result<Sum, ReadError> {
+    let begun = Instant::now();
     let matcher = Matcher::new(filter);
     let order = match want {
         Want::Records { order, .. } => *order,
+        // What there is no time for is the oldest.
+        Want::Summary(Overview { within: Some(_), .. }) => Order::Newest,
         _ => Order::Oldest,
     };
-    let count_only = *want == Want::Count && matcher.takes_all();
-    let mut planner = Planner::new(view, filter, order, count_only);
-    let mut sum = Sum::new(want, bounds);
+    let whole = if matcher.takes_all_of_a_time() { Whole::of(want) } else { Whole::Never };
+    let mut planner = Planner::new(view, filter, order, whole);
+    let (found, kept) = match second {
+        Some((begin, kept)) => (begin, Some(kept)),
+        None => (Sofar::none(want, planner.step()), None),
+    };
+    let mut sum = Sum::new(want, found, bounds);
     // An answer that may end early begins with little.
     let threads = pool().map_or(1, rayon::ThreadPool::current_num_threads);
     let full = threads * 4;
     let mut wave = if matches!(want, Want::Records { .. }) { 1 } else { full };
     while !sum.is_done() {
+        if let Want::Summary(Overview { within: Some(within), .. }) = want
+            && begun.elapsed() >= *within
+        {
+            sum.is_cut = !planner.is_at_the_end()?;
+            break;
+        }
         let mut chunks = Vec::with_capacity(wave);
         while chunks.len() < wave
             && let Some(chunk) = planner.next()?
@@ -121,7 +134,7 @@ fn look(
             break;
         }
         let scan = |worker: &mut Worker, chunk: &Chunk| {
-            scan(worker, chunk, &matcher, (want, sum.room(), bounds), kept)
+            scan(worker, chunk, &matcher, (want, sum.room(), bounds), (&sum.found, kept))
         };
         let parts: Vec<Part> = match pool() {
             Some(pool) if chunks.len() > 1 => {
@@ -151,13 +164,15 @@ fn look(
 /// What has been put together.
 #[derive(Debug)]
 struct Sum {
-    found: Found,
+    found: Sofar,
     limit: u64,
     bounds: Bounds,
     /// A match was seen that is not in it.
     more: bool,
     /// Everything was looked at.
     is_all: bool,
+    /// The time was over before that.
+    is_cut: bool,
     /// Chunks that were looked through for such a match.
     ahead: usize,
     seen: Seen,
@@ -169,11 +184,10 @@ struct Sum {
 }
 
 impl Sum {
-    fn new(want: &Want, bounds: Bounds) -> Self {
-        let (found, limit) = match want {
-            Want::Records { limit, .. } => (Found::Records(Lines::default()), *limit),
-            Want::Count => (Found::Count(0), u64::MAX),
-            Want::Groups(_) => (Found::Groups(Groups::default()), u64::MAX),
+    fn new(want: &Want, found: Sofar, bounds: Bounds) -> Self {
+        let limit = match want {
+            Want::Records { limit, .. } => *limit,
+            _ => u64::MAX,
         };
         Self {
             found,
@@ -181,6 +195,7 @@ impl Sum {
             bounds,
             more: false,
             is_all: false,
+            is_cut: false,
             ahead: 0,
             seen: Seen::default(),
             bytes_read: 0,
@@ -194,7 +209,7 @@ impl Sum {
     /// Takes no more records.
     fn is_full(&self) -> bool {
         match &self.found {
-            Found::Records(lines) => is_full(lines, self.limit, self.bounds.page_bytes),
+            Sofar::Records(lines) => is_full(lines, self.limit, self.bounds.page_bytes),
             _ => false,
         }
     }
@@ -203,14 +218,14 @@ impl Sum {
     /// limit is reached: who pages sees it on the next page.
     fn is_done(&self) -> bool {
         let pages =
-            matches!(&self.found, Found::Records(lines) if (lines.len() as u64) < self.limit);
+            matches!(&self.found, Sofar::Records(lines) if (lines.len() as u64) < self.limit);
         self.is_full() && (pages || self.more || self.ahead >= LOOK_AHEAD)
     }
 
     /// How many records more it takes.
     fn room(&self) -> u64 {
         match &self.found {
-            Found::Records(lines) => self.limit - lines.len() as u64,
+            Sofar::Records(lines) => self.limit - lines.len() as u64,
             _ => u64::MAX,
         }
     }
@@ -220,7 +235,7 @@ impl Sum {
         self.bytes_scanned += part.bytes_scanned;
         if self.is_full() {
             // What cannot be read may have some.
-            let has_some = matches!(&part.found, Found::Records(lines) if !lines.is_empty());
+            let has_some = matches!(&part.found, Sofar::Records(lines) if !lines.is_empty());
             self.more |= has_some || part.over || part.damage.is_some();
             self.ahead += 1;
             return;
@@ -233,7 +248,7 @@ impl Sum {
             self.damaged.push(damage);
         }
         match (&mut self.found, part.found) {
-            (Found::Records(lines), Found::Records(more)) => {
+            (Sofar::Records(lines), Sofar::Records(more)) => {
                 for line in more.iter() {
                     if is_full(lines, self.limit, self.bounds.page_bytes) {
                         self.more = true;
@@ -243,8 +258,9 @@ impl Sum {
                 }
                 self.more |= part.over;
             }
-            (Found::Count(count), Found::Count(more)) => *count += more,
-            (Found::Groups(groups), Found::Groups(more)) => groups.merge(&more, self.bounds.groups),
+            (Sofar::Count(count), Sofar::Count(more)) => *count += more,
+            (Sofar::Groups(groups), Sofar::Groups(more)) => groups.merge(&more, self.bounds.groups),
+            (Sofar::Summary(sketch), Sofar::Summary(more)) => sketch.merge(*more, self.bounds),
             _ => {}
         }
     }
@@ -253,8 +269,14 @@ impl Sum {
         let more = self.is_full() && (self.more || !self.is_all);
         let mut effort = self.effort;
         effort.micros = begun.elapsed().as_micros() as u64;
+        let found = match self.found {
+            Sofar::Records(lines) => Found::Records(lines),
+            Sofar::Count(count) => Found::Count(count),
+            Sofar::Groups(groups) => Found::Groups(groups),
+            Sofar::Summary(sketch) => Found::Summary(sketch.summary(query, self.is_cut)),
+        };
         Answer {
-            found: self.found,
+            found,
             begin: view.begin,
             end: view.end,
             history: view.history(),
@@ -279,18 +301,25 @@ fn scan(
     chunk: &Chunk,
     matcher: &Matcher<'_>,
     (want, room, bounds): (&Want, u64, Bounds),
-    kept: Option<&Groups>,
+    (sofar, kept): (&Sofar, Option<&Sofar>),
 ) -> Part {
     let mut part = Part {
-        found: Found::Count(0),
+        found: sofar.empty(),
         over: false,
         seen: Seen::default(),
         bytes_read: 0,
         bytes_scanned: 0,
         damage: None,
     };
-    if let Chunk::Counted(records) = chunk {
-        part.found = Found::Count(*records);
+    if let Chunk::Counted { from, span, records } = chunk {
+        match &mut part.found {
+            Sofar::Count(count) => *count = *records,
+            Sofar::Summary(sketch) => {
+                sketch.add_all(*span, *records);
+                sketch.looked_from(*from);
+            }
+            _ => {}
+        }
         return part;
     }
     let lines = match chunk.read(worker) {
@@ -311,15 +340,32 @@ fn scan(
                 count += 1;
                 true
             });
-            part.found = Found::Count(count);
+            part.found = Sofar::Count(count);
         }
         Want::Groups(by) => {
             let mut groups = Groups::default();
             part.seen = matcher.scan(lines, &mut |head, line| {
-                group((&mut groups, kept), by, head, line);
+                let name = name_of(by, head, line);
+                match kept {
+                    Some(Sofar::Groups(kept)) => groups.add_if_in(kept, name),
+                    _ => groups.add(name, 1),
+                }
                 true
             });
-            part.found = Found::Groups(groups);
+            part.found = Sofar::Groups(groups);
+        }
+        Want::Summary(overview) => {
+            let kept = match kept {
+                Some(Sofar::Summary(kept)) => Some(&**kept),
+                _ => None,
+            };
+            if let Sofar::Summary(sketch) = &mut part.found {
+                part.seen = matcher.scan(lines, &mut |head, line| {
+                    sketch.add(overview, (head, line), kept);
+                    true
+                });
+                peek_seq(lines).into_iter().for_each(|seq| sketch.looked_from(seq));
+            }
         }
         Want::Records { order: Order::Oldest, .. } => {
             let mut found = Lines::default();
@@ -331,7 +377,7 @@ fn scan(
                 found.push(line);
                 true
             });
-            part.found = Found::Records(found);
+            part.found = Sofar::Records(found);
         }
         Want::Records { order: Order::Newest, .. } => {
             // Where they are: the last ones are wanted, which come last.
@@ -350,19 +396,15 @@ fn scan(
                 }
                 found.push(&lines[span]);
             }
-            part.found = Found::Records(found);
+            part.found = Sofar::Records(found);
         }
     }
     part
 }
 
-fn group(
-    (groups, kept): (&mut Groups, Option<&Groups>),
-    by: &GroupBy,
-    head: &Head<'_>,
-    line: &[u8],
-) {
-    let name = match by {
+/// What a record is counted under.
+pub(super) fn name_of<'a>(by: &GroupBy, head: &Head<'_>, line: &'a [u8]) -> Option<Name<'a>> {
+    match by {
         GroupBy::Field(field) => head.text(*field).map(Name::text),
         GroupBy::Time(unit) => Some(Name::text(&head.timestamp[..unit.bytes()])),
         GroupBy::Path(path) => {
@@ -373,9 +415,5 @@ fn group(
             });
             name
         }
-    };
-    match kept {
-        Some(kept) => groups.add_if_in(kept, name),
-        None => groups.add(name, 1),
     }
 }
