@@ -142,6 +142,7 @@ mod proxy;
 mod public_api;
 mod query;
 mod query_cli;
+mod query_over_time;
 #[cfg(feature = "alerts")]
 mod receiver;
 mod record_cli;
