@@ -98,6 +98,11 @@ pub const REFUSALS: &[&str] = &[
     "internal",
     "too_many_refusals",
     "unknown_request",
+    "no_record",
+    "not_signed",
+    "removed",
+    "given_up",
+    "bad_signature",
 ];
 
 pub(super) fn error_of(kind: &str, message: &str) -> Value {
