@@ -54,7 +54,9 @@ impl Context {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let no_color = set("NO_COLOR") || dumb;
+        let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
         let printer = Printer::new(global.quiet, global.verbose, choice, no_color);
+        let printer = printer.with_columns(columns);
         Self { printer, json: global.json, ascii: !locale_is_utf8(), global }
     }
 

@@ -1,4 +1,4 @@
-//! Two or three examples for each command, at the end of its long help and of its manual
+//! Two to four examples for each command, at the end of its long help and of its manual
 //! page. A test parses each of them, and fails for a command without any.
 
 use clap::Command;
@@ -209,7 +209,7 @@ const EXAMPLES: &[Examples] = &[
     (
         "monitor",
         &[
-            ("Watch live; q leaves", "auditctl monitor"),
+            ("Watch live; q leaves, ? shows the keys", "auditctl monitor"),
             ("Print one sample, for a script", "auditctl monitor --once --json"),
         ],
     ),
@@ -324,6 +324,7 @@ const EXAMPLES: &[Examples] = &[
                 "auditctl verify --against /mnt/kept/checkpoint.txt",
             ),
             ("Every night: what is new, and a part of the rest", "auditctl verify --since-last"),
+            ("Write a report to file", "auditctl verify --report 2026-11.html"),
         ],
     ),
     (
@@ -334,6 +335,7 @@ const EXAMPLES: &[Examples] = &[
                 "auditctl query --type 'login*' --outcome failure --since 24h",
             ),
             ("Who did most", "auditctl query --group-by actor --top 10"),
+            ("When it happened", "auditctl query --type 'login*' --since 7d --histogram"),
             (
                 "Large payments, as CSV",
                 "auditctl query --type payment --where 'details.amount >= 1000' --format csv > large.csv",
@@ -378,6 +380,10 @@ const EXAMPLES: &[Examples] = &[
         "prove",
         &[
             ("Prove one record to somebody", "auditctl prove 4711 --output proof.json"),
+            (
+                "The same as a file that checks itself in a browser",
+                "auditctl prove 4711 --format html -o proof.html",
+            ),
             (
                 "Prove that the log extends a checkpoint that somebody kept",
                 "auditctl prove --from 4000 --output growth.json",
@@ -549,7 +555,7 @@ mod tests {
                 continue;
             }
             assert!(is_known, "examples of no command: {command}");
-            assert!((2..=3).contains(&examples.len()), "{command}");
+            assert!((2..=4).contains(&examples.len()), "{command}");
             for (_, typed) in *examples {
                 if typed.ends_with("--help") {
                     continue;

@@ -8,6 +8,7 @@ mod commands;
 mod context;
 mod examples;
 mod exit;
+mod filed;
 mod found;
 mod heads;
 mod legacy;

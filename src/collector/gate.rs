@@ -308,7 +308,7 @@ fn admit(
     if let Some(shown) = bearer(headers) {
         match app.hub.sessions.find(shown, &**clock) {
             sessions::Shown::Valid(session) => return person(app, request, peer, session),
-            sessions::Shown::Ended(_) => return Err(session_ended(app, peer)),
+            sessions::Shown::Ended => return Err(session_ended(app, peer)),
             sessions::Shown::Unknown => {}
         }
     }

@@ -14,13 +14,16 @@ use serde_json::{Value, json};
 
 use super::accept::{self, Records};
 use super::budget::charged;
+use super::coverage::get_coverage;
 use super::gate::{Caller, misdirected};
 use super::ingest::post_ingest;
 use super::intake::{guest, peer, post_events};
 use super::otlp::post_logs;
+use super::prove::get_proof;
 use super::question::{Form, refused_query, request_of};
 use super::reply::{App, answer, error};
 use super::routes::{Endpoint, ROUTES};
+use super::verification::{get_verify, post_verify};
 use super::vitals::Rendered;
 use super::{HealthFormat, Hub, gate, page, query, root};
 use crate::access::Right;
@@ -57,6 +60,10 @@ fn handler(endpoint: Endpoint) -> MethodRouter<App> {
         Endpoint::Ingest => post(post_ingest),
         Endpoint::Logs => post(post_logs),
         Endpoint::Checkpoint => get(checkpoint),
+        Endpoint::Proof => get(get_proof),
+        Endpoint::Coverage => get(get_coverage),
+        Endpoint::Verify => get(get_verify),
+        Endpoint::BeginVerify => post(post_verify),
         Endpoint::Health => get(health),
         Endpoint::Metrics => get(metrics),
         Endpoint::OpenApi => get(root::openapi),

@@ -13,6 +13,7 @@ mod accept;
 mod auth;
 mod budget;
 mod connection;
+mod coverage;
 mod credentials;
 mod decode;
 mod door;
@@ -35,6 +36,7 @@ mod pieces;
 mod places;
 mod presence;
 mod protocol;
+mod prove;
 mod push;
 mod pushed;
 mod query;
@@ -54,6 +56,7 @@ mod tls;
 mod tokens;
 mod turns;
 mod upload;
+mod verification;
 mod vitals;
 mod warning;
 #[cfg(feature = "application")]
@@ -259,6 +262,8 @@ struct Hub {
     page: page::Looks,
     mappings: crate::config::Mappings,
     vitals: vitals::Vitals,
+    coverage: coverage::Coverage,
+    verification: verification::Verification,
     warn: Arc<Warn>,
 }
 
@@ -301,6 +306,11 @@ impl Hub {
             turns: Arc::default(),
             imports: Arc::default(),
             vitals: vitals::Vitals::new(Arc::clone(&options.health)),
+            coverage: coverage::Coverage::new(
+                options.push.as_ref().and_then(|push| push.to.clone()),
+                options.elsewhere.clone(),
+            ),
+            verification: verification::Verification::default(),
             warn: Arc::clone(&options.warn),
             log,
         })

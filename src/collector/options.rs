@@ -14,7 +14,7 @@ use crate::access::tls::Pair;
 use crate::clock::SystemClock;
 use crate::config::{CollectorSettings, Listener, Mappings, Settings};
 use crate::fsio::OsFs;
-use crate::health::{self, Status};
+use crate::health::{self, Elsewhere, Status};
 
 /// How to run a collector. What a method does not set is set as a field.
 #[cfg_attr(not(feature = "testing"), non_exhaustive)]
@@ -65,6 +65,8 @@ pub struct CollectorOptions {
     pub listeners: Vec<Listener>,
     /// Where checkpoints are pushed to; `None`: nowhere.
     pub push: Option<Push>,
+    /// Backups and the archive, for what `/v1/coverage` says of them.
+    pub elsewhere: Elsewhere,
     /// Called when nothing more is taken, before the log is closed.
     pub before_close: Box<BeforeClose>,
     /// Called once the log is closed, before the collector ends.
@@ -238,6 +240,10 @@ impl From<&Settings> for CollectorOptions {
                 url: None,
                 every: checkpoint_push_interval,
             }),
+            elsewhere: Elsewhere {
+                backups: Some(settings.backup.output_dir.clone()),
+                archive: settings.archive.destination.clone(),
+            },
             before_close: Box::new(|| ()),
             after_close: Box::new(|| ()),
             health: Arc::new(move |format| report(&judged, format)),

@@ -40,7 +40,7 @@ impl Look {
         Self {
             at_ms,
             accepted: page.get(Word::Accepted),
-            refused: REFUSED.into_iter().map(|word| page.get(word)).sum(),
+            refused: REFUSED.into_iter().map(|(_, word)| page.get(word)).sum(),
             syncs: page.get(Word::Syncs),
             sync_micros: page.get(Word::SyncMicrosSum),
         }

@@ -66,7 +66,7 @@ pub(super) struct Person {
 pub(super) enum Shown {
     Valid(Arc<Session>),
     /// One that was valid once.
-    Ended(Arc<Session>),
+    Ended,
     Unknown,
 }
 
@@ -171,13 +171,9 @@ impl Sessions {
             place.conditional_assign(&(nth as u64), same);
         }
         let Ok(place) = usize::try_from(place) else { return Shown::Unknown };
-        match (table.open.get(place), place.checked_sub(table.open.len())) {
-            (Some(open), _) => Shown::Valid(Arc::clone(open)),
-            (None, Some(over)) => {
-                let over = table.over.get(over).map(Arc::clone);
-                over.map_or(Shown::Unknown, Shown::Ended)
-            }
-            (None, None) => Shown::Unknown,
+        match table.open.get(place) {
+            Some(open) => Shown::Valid(Arc::clone(open)),
+            None => Shown::Ended,
         }
     }
 
@@ -257,7 +253,7 @@ mod tests {
         let Shown::Valid(session) = find(&sessions, &secret, &clock) else { panic!("an hour") };
         assert!(sessions.goes_on(&session, &clock));
         clock.advance(Duration::from_secs(1));
-        assert!(matches!(find(&sessions, &secret, &clock), Shown::Ended(_)));
+        assert!(matches!(find(&sessions, &secret, &clock), Shown::Ended));
         assert!(!sessions.goes_on(&session, &clock));
     }
 

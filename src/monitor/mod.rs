@@ -3,12 +3,15 @@
 //! `sample` looks as [`health::check`] does, once, and
 //! turns the same look into numbers: no lock is taken, no record and no manifest
 //! read, nobody asked. Beside a hung writer, a dead one or none it gives the last
-//! known values, and says of when they are. How it is shown is `ui`'s matter.
+//! known values, and says of when they are. [`Looker`] looks at the newest records besides, which
+//! takes longer. How it is shown is `ui`'s matter.
 
+mod newest;
 mod sample;
 #[cfg(test)]
 mod tests;
 
+pub use newest::{KnownBackup, LOOKED_THROUGH, Looker, Newest, Refusal};
 pub(crate) use sample::REFUSED;
 pub use sample::{
     Alerts, Archive, Backup, Cache, CheckpointInfo, Disk, Events, Finding, Log, RateLimiting,

@@ -16,9 +16,14 @@ const RATE_SECONDS: usize = 60;
 /// A growth is not extrapolated from less.
 const GROWTH_AFTER_SECONDS: u64 = 60;
 const DAY_SECONDS: f64 = 86_400.0;
-/// The counters of events that were refused.
-pub(crate) const REFUSED: [Word; 5] =
-    [Word::Invalid, Word::RateLimited, Word::Busy, Word::Unavailable, Word::IdConflicts];
+/// The counters of events that were refused, by why.
+pub(crate) const REFUSED: [(&str, Word); 5] = [
+    ("invalid", Word::Invalid),
+    ("rate_limited", Word::RateLimited),
+    ("busy", Word::Busy),
+    ("unavailable", Word::Unavailable),
+    ("conflict", Word::IdConflicts),
+];
 
 /// How the log and its writer were at one moment. Counters are since the log was
 /// opened; a writer that has gone leaves its last ones.
@@ -129,6 +134,8 @@ pub struct Events {
     /// Refused: invalid, over a rate limit, buffer full, disk full or failing, or with the id
     /// of another event.
     pub refused: u64,
+    /// The same by reason.
+    pub refused_by: BTreeMap<&'static str, u64>,
     /// Recorded before, by their ids.
     pub duplicates: u64,
     /// The ids that are remembered.
@@ -257,6 +264,10 @@ pub struct Archive {
     pub age_seconds: Option<u64>,
     /// Records that retention removed before the archive had them.
     pub removed_unshipped: Option<u64>,
+    /// Signed records that it has.
+    pub shipped_records: Option<u64>,
+    /// How often shipping has failed since it last ended well.
+    pub failures: Option<u64>,
 }
 
 /// The log's files.
@@ -304,6 +315,10 @@ pub struct Backup {
     pub at: Timestamp,
     /// How long ago.
     pub age_seconds: f64,
+    /// Durable records that the newest good one does not hold; `None` where that is not known.
+    pub lag_records: Option<u64>,
+    /// How many the catalogue knows.
+    pub backups: Option<u64>,
 }
 
 /// The log's disk.
@@ -380,7 +395,12 @@ impl Sample {
             log: page.map(|page| Log::of(page, now)),
             sync: page.map(Sync::of),
             checkpoint: page.and_then(|page| CheckpointInfo::of(page, now)),
-            backup: newest_backup.map(|at| Backup { at, age_seconds: age(at, now) }),
+            backup: newest_backup.map(|at| {
+                let metrics = report.check("backup").map(|check| &check.metrics);
+                let number = |name| metrics?.get(name)?.as_u64();
+                let (lag_records, backups) = (number("lag_records"), number("backups"));
+                Backup { at, age_seconds: age(at, now), lag_records, backups }
+            }),
             disk: page.and_then(|page| Disk::of(page, status("disk_space"))),
         }
     }
@@ -414,12 +434,15 @@ impl Events {
         // The last slot is of the second that has not ended.
         let mut seconds = page.ring(Ring::Events, now, RATE_SECONDS);
         seconds.truncate(RATE_SECONDS);
+        let refused_by: BTreeMap<_, _> =
+            REFUSED.into_iter().map(|(reason, word)| (reason, page.get(word))).collect();
         Self {
             total: page.get(Word::Accepted),
             records: page.get(Word::NextSeq),
             per_second: seconds.iter().sum::<u64>() as f64 / RATE_SECONDS as f64,
             last_60_seconds: seconds,
-            refused: REFUSED.into_iter().map(|word| page.get(word)).sum(),
+            refused: refused_by.values().sum(),
+            refused_by,
             duplicates: page.get(Word::Duplicates),
             ids: Ids {
                 remembered: page.get(Word::Ids),
@@ -519,6 +542,8 @@ impl Archive {
             lag_bytes: number("lag_bytes"),
             age_seconds: number("age_seconds"),
             removed_unshipped: number("removed_unshipped"),
+            shipped_records: number("shipped_records"),
+            failures: number("failures"),
         }
     }
 }

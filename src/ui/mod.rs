@@ -6,12 +6,15 @@ mod archive;
 mod backup;
 mod backup_list;
 mod backups;
+mod cells;
 mod diff;
 mod fleet;
 mod health;
+mod html;
 mod key;
 mod monitor;
 mod nagios;
+mod over_time;
 pub mod printer;
 mod prometheus;
 mod proof;
@@ -42,12 +45,16 @@ pub use fleet::{
     fleet_verify_text,
 };
 pub use health::{health_human, health_json, health_json_line};
+pub use html::{Asked, embedded_proof, fleet_report_html, proof_html, verify_html};
 pub use key::{
     KeyShown, PrivateKey, key_json, key_text, replacing_json, replacing_text, rotate_plan_json,
     rotate_plan_text, rotated_json, rotated_text,
 };
-pub use monitor::{Live, live, monitor_json, monitor_json_line, monitor_text};
+pub use monitor::{Feed, Live, live, monitor_json, monitor_json_line, monitor_text};
 pub use nagios::{health_line, health_nagios, plugin_failure};
+pub use over_time::{
+    groups_over_time_ndjson, groups_over_time_text, histogram_csv, histogram_ndjson, histogram_text,
+};
 pub use prometheus::prometheus;
 pub use proof::{ProofKey, growth_json, growth_text, proof_json, proof_text};
 pub use query::{

@@ -27,6 +27,8 @@ pub struct Printer {
     quiet: bool,
     verbose: bool,
     color: bool,
+    /// What the environment says of the terminal's width.
+    columns: Option<u16>,
 }
 
 impl Printer {
@@ -39,13 +41,19 @@ impl Printer {
             ColorChoice::Never => false,
             ColorChoice::Auto => !no_color && io::stdout().is_terminal(),
         };
-        Self { quiet, verbose, color }
+        Self { quiet, verbose, color, columns: None }
+    }
+
+    /// The same with the width that the environment asks for (`COLUMNS`).
+    #[must_use]
+    pub fn with_columns(self, columns: Option<u16>) -> Self {
+        Self { columns: columns.filter(|columns| *columns > 0), ..self }
     }
 
     /// For what is said before the flags are known.
     #[must_use]
     pub fn plain() -> Self {
-        Self { quiet: false, verbose: false, color: false }
+        Self { quiet: false, verbose: false, color: false, columns: None }
     }
 
     /// Whether data on stdout may be coloured.
@@ -129,9 +137,13 @@ impl Printer {
         io::stdout().is_terminal()
     }
 
-    /// The columns of the terminal that data goes to.
+    /// The columns that data has to fit: those that the environment asks for, as for a
+    /// pager, else those of the terminal that it goes to.
     #[must_use]
     pub fn width(&self) -> Option<u16> {
+        if self.columns.is_some() {
+            return self.columns;
+        }
         let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
         Some(size.ws_col).filter(|columns| *columns > 0)
     }

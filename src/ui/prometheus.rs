@@ -16,6 +16,13 @@ use crate::audit::state::security::SecurityKind;
 use crate::audit::state::status::{SYNC_BUCKETS_MICROS, StatusSnapshot, Word};
 use crate::health::{HealthReport, Status};
 
+/// The metrics of the tables, which are exported as soon as there is something to tell.
+#[cfg(test)]
+pub(super) fn named() -> impl Iterator<Item = &'static str> {
+    let of_checks = OF_CHECKS.iter().map(|row| row.0);
+    of_checks.chain(PLAIN.iter().map(|row| row.0)).chain(TIMES.iter().map(|row| row.0))
+}
+
 /// All metrics in the text format 0.0.4, or in OpenMetrics 1.0; ends in a line
 /// end. Without a page there are only those that health knows by itself.
 #[must_use]

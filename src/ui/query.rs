@@ -5,6 +5,7 @@ use std::time::Duration;
 use comfy_table::{Table as Cells, presets};
 use serde_json::json;
 
+use super::cells::{columns as width, cut_with, solid};
 use super::style::{Style, escape, paint};
 use crate::audit::read::query::{Answer, Cell, Column, Group, reads_as_itself};
 use crate::units::{count, human_bytes};
@@ -30,7 +31,7 @@ pub struct Table {
 /// for; times are shown to the second, and columns that nothing is in are left out.
 #[must_use]
 pub fn records_table(lines: &[&[u8]], columns: &[Column], header: bool, table: &Table) -> String {
-    let rows: Vec<Vec<String>> = lines.iter().map(|line| row(line, columns)).collect();
+    let rows: Vec<Vec<String>> = lines.iter().map(|line| row(line, columns, table.ascii)).collect();
     let used = |nth: &usize| {
         columns.len() == 1 || rows.iter().any(|row| row.get(*nth).is_some_and(|text| text != "-"))
     };
@@ -64,7 +65,15 @@ pub fn records_table(lines: &[&[u8]], columns: &[Column], header: bool, table: &
     rows.iter().for_each(|row| {
         cells.add_row(cut(row));
     });
-    cells.trim_fmt()
+    let text = cells.trim_fmt();
+    match table.width {
+        // Where there is less room than the least that columns can do with.
+        Some(columns) if text.lines().any(|line| width(line) > columns.into()) => {
+            let lines = text.lines().map(|line| self::cut(line, columns.into(), table.ascii));
+            lines.collect::<Vec<_>>().join("\n")
+        }
+        _ => text,
+    }
 }
 
 /// Whether half of it would be of no use.
@@ -76,16 +85,17 @@ fn title(column: &Column) -> String {
     column.short_name().to_uppercase()
 }
 
-fn row(line: &[u8], columns: &[Column]) -> Vec<String> {
+fn row(line: &[u8], columns: &[Column], ascii: bool) -> Vec<String> {
     let Some(row) = Column::row(columns, line) else {
-        return vec![shortened(&String::from_utf8_lossy(line))];
+        return vec![shortened(&String::from_utf8_lossy(line), ascii)];
     };
     let text = |(cell, column): (Option<Cell>, &Column)| match cell {
         None => "-".to_owned(),
         Some(cell) if matches!(column.name(), "timestamp" | "recorded_at") => {
-            cell.plain.get(..19).map_or(shortened(&cell.plain), |seconds| format!("{seconds}Z"))
+            let plain = &cell.plain;
+            plain.get(..19).map_or(shortened(plain, ascii), |seconds| format!("{seconds}Z"))
         }
-        Some(cell) => shown(&cell, column.is_typed()),
+        Some(cell) => shown(&cell, column.is_typed(), ascii),
     };
     row.into_iter().zip(columns).map(text).collect()
 }
@@ -104,69 +114,77 @@ fn fit(widths: &mut [usize], whole: &[bool], room: usize) {
     }
 }
 
-fn width(text: &str) -> usize {
-    unicode_width::UnicodeWidthStr::width(text)
-}
-
 /// At most so many columns of a text.
-fn cut(text: &str, columns: usize, ascii: bool) -> String {
-    if width(text) <= columns {
-        return text.to_owned();
-    }
-    let mut out = String::new();
-    for char in text.chars() {
-        if width(&out) + unicode_width::UnicodeWidthChar::width(char).unwrap_or(0) >= columns {
-            break;
-        }
-        out.push(char);
-    }
-    out.push(if ascii { '~' } else { '…' });
-    out
+pub(super) fn cut(text: &str, most: usize, ascii: bool) -> String {
+    cut_with(text, most, mark(ascii))
 }
 
 /// What may be shown of a text.
-fn shortened(text: &str) -> String {
+fn shortened(text: &str, ascii: bool) -> String {
     // Escaping makes texts longer: cut first.
     let mut chars = text.chars();
     let cut: String = chars.by_ref().take(CELL_CHARS).collect();
     let cut = escape(&cut).into_owned();
-    if chars.next().is_some() { cut + "…" } else { cut }
+    if chars.next().is_some() { cut + mark(ascii) } else { cut }
+}
+
+/// What stands for what is left out.
+fn mark(ascii: bool) -> &'static str {
+    if ascii { "~" } else { "…" }
 }
 
 /// A value so that a copy of it finds it again: a text without quotes where it is read as
 /// itself, in a place for values of any type (`typed`) or for names; else as JSON has it.
-fn shown(cell: &Cell, typed: bool) -> String {
+fn shown(cell: &Cell, typed: bool, ascii: bool) -> String {
     let text = &*cell.plain;
     if !cell.is_text {
-        return shortened(text);
+        return if ascii && !text.is_ascii() {
+            json_escaped(text, ascii)
+        } else {
+            shortened(text, ascii)
+        };
     }
     let plain = if typed {
         reads_as_itself(text)
     } else {
         !text.is_empty() && !text.starts_with('"') && text.trim() == text
     };
-    if plain && text != "-" && escape(text) == text { shortened(text) } else { quoted(text) }
+    let can_be_shown = escape(text) == text && (!ascii || text.is_ascii());
+    if plain && text != "-" && can_be_shown { shortened(text, ascii) } else { quoted(text, ascii) }
 }
 
 /// A text as JSON has it, of harmless characters, cut to what is shown.
-fn quoted(text: &str) -> String {
+fn quoted(text: &str, ascii: bool) -> String {
     let cut: String = text.chars().take(CELL_CHARS).collect();
-    let mut out = String::with_capacity(cut.len() + 2);
-    for char in json!(cut).to_string().chars() {
+    let out = escaped_characters(&json!(cut).to_string(), ascii);
+    if cut.len() < text.len() { out + mark(ascii) } else { out }
+}
+
+/// JSON as it is stored, of harmless characters, cut to what is shown.
+fn json_escaped(json: &str, ascii: bool) -> String {
+    let cut: String = json.chars().take(CELL_CHARS).collect();
+    let out = escaped_characters(&cut, ascii);
+    if cut.len() < json.len() { out + mark(ascii) } else { out }
+}
+
+/// The same JSON, with what cannot be shown as JSON escapes it.
+fn escaped_characters(json: &str, ascii: bool) -> String {
+    let mut out = String::with_capacity(json.len());
+    for char in json.chars() {
         let one = char.encode_utf8(&mut [0; 4]).to_owned();
         match escape(&one) {
-            harmless if harmless == one => out.push(char),
+            harmless if harmless == one && (!ascii || char.is_ascii()) => out.push(char),
             _ => {
                 let units = one.encode_utf16();
                 units.for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
             }
         }
     }
-    if cut.len() < text.len() { out + "…" } else { out }
+    out
 }
 
 /// A group, told apart from others that look alike: `5` is a number, `"5"` a text.
-fn group_name(group: &Group) -> String {
+pub(super) fn group_name(group: &Group, ascii: bool) -> String {
     let cell = |json: &str, plain: &str, is_text| Cell {
         json: json.to_owned(),
         plain: plain.to_owned(),
@@ -174,8 +192,8 @@ fn group_name(group: &Group) -> String {
     };
     match group {
         Group::Missing => "-".to_owned(),
-        Group::Text(text) => shown(&cell("", text, true), true),
-        Group::Json(json) => shown(&cell(json, json, false), true),
+        Group::Text(text) => shown(&cell("", text, true), true, ascii),
+        Group::Json(json) => shown(&cell(json, json, false), true, ascii),
     }
 }
 
@@ -194,11 +212,20 @@ pub fn records_chosen(lines: &[&[u8]], columns: &[Column]) -> String {
     out
 }
 
+/// A group's name, cut to half of the terminal.
+pub(super) fn name_that_fits(group: &Group, table: &Table) -> String {
+    let name = group_name(group, table.ascii);
+    match table.width {
+        Some(columns) => cut(&name, (usize::from(columns) / 2).max(8), table.ascii),
+        None => name,
+    }
+}
+
 /// Groups with bars.
 #[must_use]
 pub fn groups_text(groups: &[(Group, u64)], top: usize, table: &Table) -> String {
     let shown = &groups[..groups.len().min(top)];
-    let names: Vec<String> = shown.iter().map(|(group, _)| group_name(group)).collect();
+    let names: Vec<String> = shown.iter().map(|(group, _)| name_that_fits(group, table)).collect();
     let widest = names.iter().map(|name| width(name)).max().unwrap_or(0);
     let most = shown.iter().map(|(_, records)| *records).max().unwrap_or(0);
     let digits = most.to_string().len();
@@ -207,9 +234,7 @@ pub fn groups_text(groups: &[(Group, u64)], top: usize, table: &Table) -> String
     });
     let mut out = String::new();
     for ((_, records), name) in shown.iter().zip(&names) {
-        let length =
-            if most == 0 { 0 } else { (*records as u128 * room as u128).div_ceil(most.into()) };
-        let bar = if table.ascii { "#" } else { "█" }.repeat(length as usize);
+        let bar = solid(*records, most, room, table.ascii);
         let pad = " ".repeat(widest - width(name));
         let bar = paint(&bar, Style::Good, table.color);
         out.push_str(format!("{name}{pad}  {records:>digits$}  {bar}").trim_end());
@@ -274,6 +299,7 @@ pub fn query_explained(answer: &Answer, way: &str, taken: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::read::query::csv;
 
     const LINES: [&[u8]; 2] = [
         br#"{"seq":1,"timestamp":"2026-02-04T21:09:40.000000Z","event_type":"lo\u001b[31mgin","actor":"a,\"b\"","details":{"ip":"::1"},"origin":{}}"#,
@@ -298,6 +324,48 @@ mod tests {
         let text = records_table(&LINES, &Column::defaults(), true, &narrow);
         assert!(text.lines().all(|line| width(line) <= 50) && text.contains('~'), "{text}");
         assert!(text.contains("2026-02-04T21:09:40Z"), "a time is not cut: {text}");
+    }
+
+    /// Texts of every kind, on terminals of every width.
+    #[test]
+    fn no_line_of_a_table_is_wider_than_the_terminal_and_ascii_is_ascii() {
+        let long = "漢".repeat(5_000);
+        let line = |actor: &str| {
+            json!({
+                "seq": u64::MAX, "timestamp": "2026-02-04T21:09:40.000000Z", "event_type": "größe",
+                "actor": actor, "source": "e\u{301}\u{202e}\u{1b}]0;x\u{7}", "target": "👨\u{200d}👩\u{200d}👧",
+                "outcome": "success", "details": { "schlüssel": "wörter", "long": long }, "origin": {},
+            })
+            .to_string()
+            .into_bytes()
+        };
+        let lines = [line("alice"), line(&long), b"no record \xff\x1b[2J".to_vec()];
+        let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+        for columns in [1, 7, 20, 40, 80, 120, 400] {
+            for ascii in [false, true] {
+                let table = Table { width: Some(columns), color: false, ascii };
+                let text = records_table(&lines, &Column::defaults(), true, &table);
+                assert_eq!(text.lines().count(), 4, "a line each: {text}");
+                assert!(
+                    text.lines().all(|line| width(line) <= columns.into()),
+                    "{columns}: {text}"
+                );
+                assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+                assert!(!text.contains('\u{202e}'), "{text:?}");
+                assert!(!ascii || text.is_ascii(), "{text}");
+                assert!(columns < 120 || text.contains("2026-02-04T21:09:40Z"), "{text}");
+            }
+        }
+    }
+
+    /// What is copied from a table finds its record where only ASCII can be shown, too.
+    #[test]
+    fn other_letters_than_ascii_are_shown_as_json_escapes_them_where_they_cannot_be_shown() {
+        assert_eq!(quoted("größe", true), r#""gr\u00f6\u00dfe""#);
+        let text = Group::Text("größe".to_owned());
+        assert_eq!(group_name(&text, true), r#""gr\u00f6\u00dfe""#);
+        assert_eq!(group_name(&text, false), "größe");
+        assert_eq!(group_name(&Group::Json("{\"ö\":1}".to_owned()), true), r#"{"\u00f6":1}"#);
     }
 
     #[test]
@@ -360,7 +428,7 @@ mod tests {
     fn a_text_that_would_be_read_otherwise_is_shown_as_json_has_it() {
         let of = |text: &str, typed| {
             let json = json!(text).to_string();
-            shown(&Cell { json, plain: text.to_owned(), is_text: true }, typed)
+            shown(&Cell { json, plain: text.to_owned(), is_text: true }, typed, false)
         };
         for (text, in_details, as_name) in [
             ("plain text", "plain text", "plain text"),

@@ -254,3 +254,50 @@ fn a_watched_line_has_its_time_and_nothing_that_commands_a_terminal() {
         assert!(line.contains("Z  AUDIT "), "{state}: {line}");
     }
 }
+
+/// What of the metrics the dashboard leaves out, and why.
+const NOT_ON_THE_DASHBOARD: &[(&str, &str)] = &[];
+
+/// The names that a text has of metrics.
+fn metrics_in(text: &str) -> std::collections::BTreeSet<String> {
+    let names = text.split("auditctl_").skip(1).map(|found| {
+        let end = found.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let name = &found[..end.unwrap_or(found.len())];
+        let of_histogram = ["_bucket", "_sum", "_count"];
+        of_histogram.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name).to_owned()
+    });
+    names.collect()
+}
+
+/// Every metric that a collector can export: those of the tables, and those of logs in all states.
+fn all_metrics() -> std::collections::BTreeSet<String> {
+    let mut samples = every_sample();
+    samples.push(("delivering", crate::health::samples::delivering(|_, _| {})));
+    samples.push(("archived", problems::with(Problem::ArchiveRemovedUnshipped)));
+    let mut names: std::collections::BTreeSet<String> =
+        super::prometheus::named().map(str::to_owned).collect();
+    for (_, sample) in &samples {
+        let text = metrics(sample, false);
+        let typed = text.lines().filter_map(|line| line.strip_prefix("# TYPE auditctl_"));
+        names.extend(typed.filter_map(|line| line.split(' ').next()).map(str::to_owned));
+    }
+    names
+}
+
+#[test]
+fn the_dashboard_has_every_metric_and_neither_it_nor_an_alert_names_one_that_is_not_there() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("shipped");
+    let (dashboard, alerts) = (read("grafana/auditctl.json"), read("prometheus/alerts.yml"));
+    let there = all_metrics();
+    assert!(there.len() > 60, "{there:?}");
+    for (file, text) in [("dashboard", &dashboard), ("alerts", &alerts)] {
+        let unknown: Vec<_> = metrics_in(text).difference(&there).cloned().collect();
+        assert!(unknown.is_empty(), "{file}: {unknown:?}");
+    }
+    let shown = metrics_in(&dashboard);
+    let left_out = |name: &String| NOT_ON_THE_DASHBOARD.iter().any(|(known, _)| known == name);
+    let lacking: Vec<_> = there.iter().filter(|name| !shown.contains(*name)).collect();
+    assert!(lacking.iter().all(|name| left_out(name)), "not on the dashboard: {lacking:?}");
+    assert!(NOT_ON_THE_DASHBOARD.iter().all(|(name, _)| !shown.contains(*name)));
+}

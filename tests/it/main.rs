@@ -135,11 +135,14 @@ mod power_loss;
 mod power_loss_backups;
 mod prometheus;
 mod promises;
+mod proof_browser;
+mod proof_http;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod proxy;
 mod public_api;
 mod query;
 mod query_cli;
+mod query_over_time;
 #[cfg(feature = "alerts")]
 mod receiver;
 mod record_cli;
@@ -148,6 +151,7 @@ mod record_resume;
 mod record_wait;
 mod redact;
 mod repair;
+mod reports;
 mod retention;
 mod rpo;
 #[cfg(feature = "encryption")]

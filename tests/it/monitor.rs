@@ -267,6 +267,63 @@ fn live_in_a_terminal_it_follows_the_writer_and_any_resize_and_leaves_it_sane() 
 }
 
 #[test]
+fn live_keys_lead_to_the_newest_records_and_what_was_refused_and_to_the_way_out_of_a_finding() {
+    let dir = Dir::new();
+    let Some(terminal) = Terminal::open(&dir) else { return };
+    let collector = Serving::start(&dir, "");
+    let mut peer = collector.connect();
+    for actor in ["alice", "bob", "alice"] {
+        peer.ask(&format!(r#"{{"event_type":"login","actor":"{actor}","source":"web"}}"#));
+    }
+    // Refused, and a security event.
+    peer.ask(r#"{"event_type":"audit.forged"}"#);
+    let program = env!("CARGO_BIN_EXE_auditctl");
+    terminal.tmux(&["resize-window", "-x", "100", "-y", "30"]);
+    terminal.line(&format!("{program} monitor --refresh 0.1; echo left with $?"));
+    terminal.shows("[1 now]");
+    let key = |key: &str| terminal.tmux(&["send-keys", key]);
+    key("2");
+    terminal.shows("newest records, of");
+    terminal.shows("bob");
+    terminal.shows("invalid 1");
+    terminal.shows("validation");
+    key("/");
+    terminal.shows("filter: _");
+    terminal.tmux(&["send-keys", "-l", "actor=bob"]);
+    terminal.shows("filter: actor=bob_");
+    key("Enter");
+    terminal.shows("newest records with \"actor=bob\"");
+    eventually("only what the filter takes", || {
+        let screen = terminal.screen();
+        screen.contains("bob") && !screen.contains("alice")
+    });
+    // What comes now is shown without a key, unless it is paused.
+    peer.ask(r#"{"event_type":"logout","actor":"bob"}"#);
+    terminal.shows("logout");
+    key("p");
+    terminal.shows("PAUSED for");
+    key("p");
+    eventually("it goes on", || !terminal.screen().contains("PAUSED"));
+    key("?");
+    terminal.shows("PgDn");
+    key("Escape");
+    collector.kill_nine();
+    key("3");
+    terminal.shows("[3 findings]");
+    terminal.shows("worker_thread.died");
+    terminal.shows("    -> ");
+    key("4");
+    terminal.shows("no backups are known here");
+    terminal.tmux(&["resize-window", "-x", "160", "-y", "50"]);
+    key("1");
+    terminal.shows("events a second");
+    terminal.shows("newest records with");
+    key("q");
+    terminal.shows("left with 0");
+    terminal.is_sane();
+}
+
+#[test]
 fn live_it_is_left_by_escape_control_c_and_signals_and_the_terminal_is_sane() {
     let dir = Dir::new();
     let Some(terminal) = Terminal::open(&dir) else { return };

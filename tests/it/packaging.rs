@@ -42,45 +42,6 @@ fn prometheus_accepts_the_alerting_rules_and_they_fire_when_they_should() {
     assert!(tested.status.success(), "{}", said(&tested));
 }
 
-/// Alerts and panels are about metrics that there are.
-#[test]
-fn every_metric_named_in_alerts_and_dashboard_is_one_of_ours() {
-    let dir = Dir::new();
-    let log = crate::support::open(crate::support::options(&dir));
-    // Each of them is there once there is something to tell.
-    log.page().set(auditctl::audit::state::status::Word::TlsNotAfter, 4_102_444_800_000_000);
-    let (code, _, err) = crate::support::run(&dir, &["backup"]);
-    assert_eq!(code, 0, "{err}");
-    let path = dir.path().join("backups/audit/.catalog.json");
-    let text = std::fs::read(&path).expect("read");
-    let mut catalog: serde_json::Value = serde_json::from_slice(&text).expect("json");
-    let at = "2026-01-02T00:00:00Z";
-    catalog["last_failure"] = serde_json::json!({ "at": at, "kind": "io", "message": "x" });
-    catalog["last_drill"] = serde_json::json!({
-        "at": at, "backup": "20260101_000000", "passed": true, "milliseconds": 1, "report": "x",
-    });
-    std::fs::write(&path, catalog.to_string()).expect("written");
-    let output = crate::support::auditctl(&dir, &["health", "--format", "prometheus"])
-        .output()
-        .expect("health");
-    let metrics = String::from_utf8(output.stdout).expect("text");
-    log.close().expect("closed");
-    let mut count = 0;
-    for file in ["prometheus/alerts.yml", "grafana/auditctl.json"] {
-        let text = std::fs::read_to_string(shipped(file)).expect("shipped");
-        for found in text.split("auditctl_").skip(1) {
-            let end = found.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-            let name = format!("auditctl_{}", &found[..end.unwrap_or(found.len())]);
-            let there = [" ", "{", "_bucket{"]
-                .iter()
-                .any(|end| metrics.contains(&format!("\n{name}{end}")));
-            assert!(there, "{file}: {name}");
-            count += 1;
-        }
-    }
-    assert!(count > 20, "metrics were found");
-}
-
 #[test]
 fn the_dashboard_is_json_with_a_query_in_every_panel() {
     let text = std::fs::read_to_string(shipped("grafana/auditctl.json")).expect("shipped");

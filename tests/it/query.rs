@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use auditctl::audit::paths::{parse_sealed_name, sealed_name};
 use auditctl::audit::read::query::{
-    Answer, Bounds, CacheUse, Found, Group, Query, Reader, Request, Want,
+    Answer, Bounds, CacheUse, Found, Group, Query, Reader, Request, Summary, Want,
 };
 use auditctl::audit::{AuditLog, Event, Options};
 use auditctl::clock::Timestamp;
@@ -125,8 +125,17 @@ fn request(dice: &mut Dice, seqs: u64) -> Request {
     if dice.roll(5) == 0 {
         request.grep = vec![dice.one_of(TEXTS).to_owned()];
     }
-    match dice.roll(4) {
+    match dice.roll(5) {
         0 => request.count = true,
+        4 => {
+            request.buckets = Some([1, 5, 60][dice.roll(3) as usize]);
+            let by = ["type", "actor", "target", "details.s", "details.n", "hour"];
+            request.by = (0..dice.roll(4)).map(|_| dice.one_of(&by).to_owned()).collect();
+            request.by.sort();
+            request.by.dedup();
+            request.top = Some([1, 4, 100][dice.roll(3) as usize]);
+            request.series = dice.roll(2) == 0;
+        }
         1 => {
             let by = ["type", "actor", "target", "details.s", "details.n", "hour", "day", "minute"];
             request.group_by = Some(dice.one_of(&by).to_owned());
@@ -315,8 +324,128 @@ fn compare(
             let found: BTreeMap<_, _> = found.sorted(by).into_iter().collect();
             assert_eq!(found, expected, "{named}");
         }
+        (Found::Summary(found), Want::Summary(_)) => {
+            compare_summary(request, found, &wanted, &named)
+        }
         _ => panic!("an answer to another question: {named}"),
     }
+}
+
+/// A summary with what the records that it is about say one by one.
+fn compare_summary(request: &Request, found: &Summary, wanted: &[&(String, Value)], named: &str) {
+    let time = |record: &Value| -> Timestamp {
+        record["timestamp"].as_str().expect("text").parse().expect("a time")
+    };
+    let times: Vec<Timestamp> = wanted.iter().map(|(_, record)| time(record)).collect();
+    assert_eq!(found.records, wanted.len() as u64, "{named}");
+    assert_eq!(found.span, times.iter().min().copied().zip(times.iter().max().copied()), "{named}");
+    let histogram = &found.histogram;
+    assert!(histogram.counts.len() <= request.buckets.expect("buckets"), "{named}");
+    assert_eq!(histogram.undated, 0);
+    let starts: Vec<Timestamp> = histogram.starts().chain(histogram.end()).collect();
+    let over_time = |times: &[Timestamp]| -> Vec<u64> {
+        let within = |ends: &[Timestamp]| {
+            times.iter().filter(|at| (ends[0]..ends[1]).contains(at)).count() as u64
+        };
+        starts.windows(2).map(within).collect()
+    };
+    assert_eq!(histogram.counts, over_time(&times), "{named}");
+    let (first, last) = (starts.first(), starts.last());
+    let earlier = times.iter().filter(|at| first.is_some_and(|first| *at < first)).count();
+    let later = times.iter().filter(|at| last.is_some_and(|last| *at >= last)).count();
+    assert_eq!((histogram.earlier, histogram.later), (earlier as u64, later as u64), "{named}");
+    assert_eq!(found.by.len(), request.by.len());
+    for (counted, by) in found.by.iter().zip(&request.by) {
+        let groups = groups(by, wanted);
+        assert_eq!((counted.distinct, counted.error), (groups.len() as u64, 0), "{named}");
+        let top = request.top.expect("top");
+        let listed: u64 = counted.values.iter().map(|value| value.records).sum();
+        assert_eq!(listed + counted.other, wanted.len() as u64, "{named}");
+        assert_eq!(counted.values.len(), groups.len().min(top), "{named}");
+        for value in &counted.values {
+            assert_eq!(groups.get(&value.group), Some(&value.records), "{named}");
+            if request.series {
+                let of_group = wanted
+                    .iter()
+                    .filter(|line| self::groups(by, &[**line]).contains_key(&value.group));
+                let times: Vec<Timestamp> = of_group.map(|(_, record)| time(record)).collect();
+                assert_eq!(value.series, over_time(&times), "{named}");
+            } else {
+                assert!(value.series.is_empty());
+            }
+        }
+        // Those that are listed are the largest.
+        let least = counted.values.iter().map(|value| value.records).min().unwrap_or(0);
+        let larger = groups.values().filter(|records| **records > least).count();
+        assert!(larger < top.max(1), "{named}");
+    }
+}
+
+/// The manifest says of what times a block is, and the log's key signed it.
+#[test]
+fn blocks_of_one_stretch_of_time_are_counted_without_being_read_unless_nobody_signed_for_them() {
+    let home = Home::new();
+    let log = open(Options { max_segment_size: 16 << 10, ..home.options() });
+    let day = |nth: i64| (1_770_000_000 + nth * 86_400) * 1_000_000;
+    for nth in 0..1_200_i64 {
+        // Ten a day, and one whose sender's clock is wrong.
+        let at = if nth == 700 { 0 } else { day(nth / 10) + nth % 10 };
+        let event = Event::new("login").actor("alice").timestamp(Timestamp::from_micros(at));
+        let _seq = log.record(event).expect("queued").wait().expect("durable");
+    }
+    log.close().expect("closed");
+    let mut reader = Reader::open(&home.fs, &home.log_dir(), Bounds::default()).expect("a reader");
+    let request = |json: Value| -> Query {
+        let request: Request = serde_json::from_value(json).expect("a request");
+        request.resolve(Timestamp::default()).expect("a query")
+    };
+    let since = Timestamp::from_micros(day(-1)).to_string();
+    let few = reader.query(&request(json!({ "buckets": 6, "since": since }))).expect("an answer");
+    let (effort, found) = (few.effort, few.summary().expect("a summary").clone());
+    assert!(effort.blocks > 10, "{effort:?}");
+    assert!(effort.blocks_read * 2 < effort.blocks, "{effort:?}");
+    assert!(effort.records_read < found.records, "{effort:?}");
+    // The same as where all is read.
+    let query = json!({ "buckets": 6, "since": since, "grep": "e" });
+    let all = reader.query(&request(query)).expect("an answer");
+    let read = all.summary().expect("a summary");
+    assert_eq!((read.records, &read.histogram), (found.records, &found.histogram));
+    assert!(all.effort.records_read >= read.records);
+    // What anybody may have written counts for nothing.
+    let path = home.log_dir().join("audit.manifest.json");
+    let text = std::fs::read_to_string(&path).expect("read");
+    let forged = text.replacen("\"max_timestamp\":\"2026", "\"max_timestamp\":\"2025", 1);
+    assert_ne!(forged, text, "it has such a time");
+    std::fs::write(&path, forged).expect("written");
+    reader.refresh().expect("looked again");
+    let unsigned =
+        reader.query(&request(json!({ "buckets": 6, "since": since }))).expect("an answer");
+    assert_eq!(unsigned.summary().expect("a summary").histogram, found.histogram);
+    assert!(unsigned.effort.records_read >= found.records, "{:?}", unsigned.effort);
+}
+
+/// A question whose time is over says from where on it has looked, and is right about that.
+#[test]
+fn a_summary_that_runs_out_of_time_is_about_the_newest_records_and_says_so() {
+    let home = Home::new();
+    home.record(2_000);
+    let mut reader = Reader::open(&home.fs, &home.log_dir(), Bounds::default()).expect("a reader");
+    let mut ask = |within: &str| {
+        let request = Request {
+            by: vec!["actor".to_owned()],
+            within: Some(within.to_owned()),
+            ..Request::default()
+        };
+        let query = request.resolve(Timestamp::default()).expect("a query");
+        let answer = reader.query(&query).expect("an answer");
+        (answer.begin, answer.end, answer.summary().expect("a summary").clone())
+    };
+    let (begin, end, all) = ask("1h");
+    assert_eq!((all.records, all.looked_from), (end - begin, None));
+    assert!(all.is_complete());
+    let (_, end, none) = ask("0s");
+    assert_eq!((none.records, none.looked_from), (0, Some(end)));
+    assert!(!none.is_complete());
 }
 
 #[test]

@@ -2,25 +2,29 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGTERM};
 
+use crate::audit::read::query::Filter;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::open::shared_fs;
 use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::fsio::OsFs;
-use crate::monitor::{self, Sample};
+use crate::monitor::{self, Looker, Newest, Sample};
 use crate::ui;
 
 /// Watch the running writer, without disturbing it.
 ///
 /// Reads the writer's status page. If no writer runs, it shows the last known values and how old
-/// they are. On a terminal the view is live until you press q, Esc or Ctrl-C. With --once it
-/// prints one sample, 80 columns wide. With --json it prints one line for each sample, or with
+/// they are. On a terminal the view is live until you press q, Esc or Ctrl-C; `?` shows the
+/// keys: tabs with the newest records, with findings and what to do about them, and with files
+/// and backups; a filter for the records; pause. With --once it prints one sample, 80 columns
+/// wide. With --json it prints one line for each sample, or with
 /// --once one document. The exit code is 0 whatever it shows; `auditctl health` is the command
 /// that judges.
 #[derive(Debug, Args)]
@@ -47,9 +51,10 @@ pub(crate) fn run(context: &Context, args: &MonitorArgs) -> Result<u8, CliError>
         return Err(CliError::usage("the live view needs a terminal")
             .hint("use --once for one screen as text, or --json for a line each sample"));
     }
-    let samples = sampler(settings, (!args.once).then_some(args.refresh))?;
+    let samples = sampler(settings.clone(), (!args.once).then_some(args.refresh))?;
     if !args.once && !context.json {
-        return live(context, args, &samples, deadline);
+        let (filter, newest) = looker(settings, args.refresh)?;
+        return live(context, args, &ui::Feed { samples, newest, filter }, deadline);
     }
     loop {
         let wait = if args.once { deadline } else { args.refresh + deadline };
@@ -89,10 +94,43 @@ fn sampler(settings: Settings, again: Option<Duration>) -> Result<Receiver<Sampl
     Ok(receiver)
 }
 
+/// The newest records and what else takes longer to see, from a thread of its own: how long
+/// that takes keeps no sample from coming. It looks when there is another filter, and as often
+/// as samples come, but so that it rests much longer than it looked.
+fn looker(
+    settings: Settings,
+    refresh: Duration,
+) -> Result<(Sender<Filter>, Receiver<Newest>), CliError> {
+    let (filters, asked) = mpsc::channel();
+    let (sender, newest) = mpsc::sync_channel(1);
+    let body = move || {
+        let mut looker = Looker::new(settings, shared_fs());
+        let mut filter = Filter::default();
+        loop {
+            let begun = Instant::now();
+            if sender.send(looker.look(&filter, &SystemClock)).is_err() {
+                return;
+            }
+            let rest = refresh.max(begun.elapsed() * REST);
+            match asked.recv_timeout(rest) {
+                Ok(wanted) => filter = wanted,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("looker".to_owned()).spawn(body);
+    thread.map_err(|error| CliError::new("io", Exit::Failed, format!("cannot start: {error}")))?;
+    Ok((filters, newest))
+}
+
+/// So many times as long as a look took nobody looks again.
+const REST: u32 = 20;
+
 fn live(
     context: &Context,
     args: &MonitorArgs,
-    samples: &Receiver<Sample>,
+    feed: &ui::Feed,
     deadline: Duration,
 ) -> Result<u8, CliError> {
     let failed = |error: std::io::Error| {
@@ -109,6 +147,6 @@ fn live(
         ascii: context.ascii,
         color: context.printer.color(),
     };
-    ui::live(samples, &view, &stop).map_err(failed)?;
+    ui::live(feed, &view, &stop).map_err(failed)?;
     Ok(0)
 }

@@ -2,28 +2,30 @@
 
 mod asker;
 mod follow;
+mod lacks;
+mod output;
 mod redacted;
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::audit::read::query::{
-    Answer, Column, DEFAULT_LIMIT, Found, History, Query, Question, Request, RequestError, Want,
-    csv, ocsf,
+    Answer, Column, DEFAULT_LIMIT, Found, Question, Request, RequestError, Want,
 };
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::zone;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
-use crate::health::wording::{count, records, were};
-use crate::ui::{self, Table};
-use crate::units::are;
+use crate::health::wording::count;
+use crate::ui;
 use crate::units::human_bytes;
 use asker::Asker;
+use lacks::tell;
+use output::{Format, Output};
 
-/// Ask the log: which records, how many, how many of each.
+/// Ask the log: which records, how many, how many of each, how many over time.
 ///
 /// A record has to meet all options given. If an option is repeated, one of its values is enough.
 /// The newest records come first. In a pipe or a file you get all of them, as they are stored; a
@@ -93,7 +95,7 @@ pub(crate) struct QueryArgs {
     #[arg(long, help_heading = "What of them")]
     oldest: bool,
     /// Print only the number of records
-    #[arg(long, conflicts_with_all = ["group_by", "follow", "limit"], help_heading = "What of them")]
+    #[arg(long, conflicts_with_all = ["group_by", "histogram", "follow", "limit"], help_heading = "What of them")]
     count: bool,
     /// Count the records by type, actor, source, target, outcome, a path such as details.ip, or
     /// by minute, hour, day or month
@@ -102,6 +104,19 @@ pub(crate) struct QueryArgs {
     /// Print only the N largest groups
     #[arg(long, value_name = "N", requires = "group_by", help_heading = "What of them")]
     top: Option<usize>,
+    /// With --group-by: each group over time as well, of 100 groups at most. On a terminal that
+    /// is the default, unless --top asks for more
+    #[arg(long, requires = "group_by", help_heading = "What of them")]
+    sparkline: bool,
+    /// Print how many records there are over time, in UTC: in at most N steps, each of a length
+    /// such as 1s, 5m, 1h, 1d or 1month [default: 32]
+    #[arg(
+        long, value_name = "N", num_args = 0..=1, require_equals = true,
+        default_missing_value = "32",
+        conflicts_with_all = ["group_by", "follow", "limit", "newest", "oldest", "fields"],
+        help_heading = "What of them"
+    )]
+    histogram: Option<usize>,
     /// Continue with records as they arrive, until interrupted. With --seq A.. or --since, start
     /// there
     #[arg(long, conflicts_with_all = ["newest", "oldest", "until"], help_heading = "What of them")]
@@ -119,19 +134,6 @@ pub(crate) struct QueryArgs {
     /// Read the files even if a collector runs
     #[arg(long, help_heading = "How")]
     direct: bool,
-}
-
-/// How records are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Table,
-    /// One JSON object a line: the stored bytes, unless --fields is given
-    Ndjson,
-    /// RFC 4180, with a header
-    Csv,
-    /// For a SIEM: one OCSF event a line, of the class API Activity
-    Ocsf,
 }
 
 impl QueryArgs {
@@ -154,25 +156,43 @@ impl QueryArgs {
             group_by: self.group_by.clone(),
             top: self.top,
             follow: self.follow,
+            buckets: self.histogram,
+            ..Request::default()
         }
     }
+
+    /// Whether each group is to have a line over time: if that is asked for, or a person
+    /// looks at few enough groups.
+    fn has_sparkline(&self, for_people: bool) -> bool {
+        let is_time = ["minute", "hour", "day", "month"];
+        let is_few = self.top.is_none_or(|top| top <= SPARKLINES);
+        let Some(by) = &self.group_by else { return false };
+        self.sparkline || for_people && is_few && !is_time.contains(&&**by)
+    }
+}
+
+/// Groups that have a line over time, at most.
+const SPARKLINES: usize = 100;
+/// Columns of such a line, at most.
+const SPARKLINE_COLUMNS: usize = 32;
+
+/// The same groups, each over time as well.
+fn over_time(request: &mut Request) {
+    request.by = request.group_by.take().into_iter().collect();
+    request.buckets = Some(SPARKLINE_COLUMNS);
+    request.series = true;
+    request.top = Some(request.top.unwrap_or(SPARKLINES));
 }
 
 impl From<RequestError> for CliError {
     fn from(error: RequestError) -> Self {
-        Self::usage(format!("--{}: {}", error.key.replace('_', "-"), error.reason))
+        let key = match error.key {
+            "buckets" => "histogram",
+            "by" => "group-by",
+            key => key,
+        };
+        Self::usage(format!("--{}: {}", key.replace('_', "-"), error.reason))
     }
-}
-
-/// Where records go, and as what.
-struct Output<'a> {
-    context: &'a Context,
-    format: Format,
-    columns: Vec<Column>,
-    /// Whether fields were chosen: NDJSON then is not the stored bytes.
-    chosen: bool,
-    /// Whether a header has been printed.
-    begun: bool,
 }
 
 pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
@@ -183,7 +203,8 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
     let on_terminal = context.printer.is_terminal();
     let format = args.format.unwrap_or(if on_terminal { Format::Table } else { Format::Ndjson });
     let mut request = args.request();
-    if args.limit.is_none() && !args.count && args.group_by.is_none() {
+    let is_counted = args.count || args.group_by.is_some() || args.histogram.is_some();
+    if args.limit.is_none() && !is_counted {
         // What is read by a program is complete.
         let for_people = !context.json && (on_terminal || format == Format::Table);
         request.limit = Some(if for_people { DEFAULT_LIMIT } else { 0 });
@@ -194,15 +215,25 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
             *time = time.as_deref().map(|text| zone::in_zone(flag, text, &zone)).transpose()?;
         }
     }
+    let plain = request.clone();
+    if args.has_sparkline(on_terminal && format == Format::Table && !context.json) {
+        over_time(&mut request);
+    }
     let mut question = request.question(SystemClock.now())?;
+    if args.sparkline && !context.json && format == Format::Csv {
+        return Err(CliError::usage(
+            "--sparkline excludes --format csv, whose groups are one column",
+        ));
+    }
     if context.json && (args.follow || args.format.is_some() || !columns.is_empty()) {
         return Err(CliError::usage(
             "--json prints one document, so it excludes --format, --fields and --follow",
         ));
     }
-    if format == Format::Ocsf && (args.count || args.group_by.is_some() || !columns.is_empty()) {
+    if format == Format::Ocsf && (is_counted || !columns.is_empty()) {
         return Err(CliError::usage(
-            "--format ocsf prints records whole, so it excludes --count, --group-by and --fields",
+            "--format ocsf prints records whole, so it excludes --count, --group-by, --histogram \
+             and --fields",
         ));
     }
     let settings = context.settings(&[])?;
@@ -228,7 +259,17 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
     let mut rest = Some(question.query.clone());
     while let Some(page) = rest.take() {
         let asked = question.about(page);
-        let (answer, page) = (asker.ask(&asked)?, &asked.query);
+        let answer = match asker.ask(&asked) {
+            // A collector of an older version; nobody has asked for lines over time.
+            Err(error) if error.kind == "usage" && !args.sparkline && request != plain => {
+                request.clone_from(&plain);
+                question = request.question(SystemClock.now())?;
+                rest = Some(question.query.clone());
+                continue;
+            }
+            answer => answer?,
+        };
+        let page = &asked.query;
         output.print(&answer, page, args.top)?;
         next = answer.next(page);
         rest = answer.rest(page);
@@ -322,158 +363,16 @@ fn sum(total: Option<Answer>, page: Answer) -> Answer {
     total
 }
 
-/// What was not read is said, also when quiet; the exit code.
-fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
-    let printer = context.printer;
-    for hole in &answer.given_up {
-        printer.error(&format!(
-            "auditctl: {} {} missing: damaged and given up ({})",
-            records(hole.first_seq, hole.end_seq),
-            are(hole.records()),
-            ui::escape(&hole.reason)
-        ));
-    }
-    for damage in &answer.damaged {
-        printer.error(&format!("auditctl: cannot be read: {}", ui::escape(damage)));
-    }
-    if answer.unreadable > 0 {
-        let what = if answer.unreadable == 1 { "is not a record" } else { "are not records" };
-        printer.error(&format!("auditctl: {} {what}", count(answer.unreadable, "line")));
-    }
-    if let Found::Groups(groups) = &answer.found
-        && answer.is_partial()
-    {
-        printer.error(&format!(
-            "auditctl: partial: {} {} in groups that do not fit (max_memory_events = {}). Each of \
-             these groups has at most {}, so the first {} of those listed are certainly the \
-             largest, and all listed counts are exact. To see more, raise max_memory_events, or \
-             query fewer records",
-            count(groups.beyond, "record"),
-            are(groups.beyond),
-            settings.max_memory_events,
-            count(groups.bound, "record"),
-            groups.surely_largest(),
-        ));
-    }
-    if let Some((from, to)) = answer.pruned {
-        printer.note(&format!(
-            "auditctl: {} {} removed by retention and {} not in this answer; \
-             `auditctl list` shows the backups that hold older records",
-            records(from, to),
-            were(to - from),
-            are(to - from),
-        ));
-    }
-    let damaged = !answer.damaged.is_empty() || answer.unreadable > 0;
-    if let Some((from, to)) = answer.missing {
-        printer.error(&missing_text(from, to));
-    }
-    let bad = damaged || answer.missing.is_some();
-    if damaged {
-        printer.error(
-            "auditctl: the answer may lack records; run `auditctl verify` to see what is \
-             wrong",
-        );
-    }
-    if bad { Exit::Found as u8 } else { Exit::Ok as u8 }
-}
-
-/// That the log's end is missing.
-fn missing_text(from: u64, to: u64) -> String {
-    let many = to - from;
-    format!(
-        "auditctl: incomplete: {} at the log's end {} not here ({}). Run `auditctl verify` to see \
-         what is wrong; `auditctl repair` puts back what a backup holds",
-        count(many, "signed record"),
-        are(many),
-        records(from, to)
-    )
-}
-
 /// The records of one document take at most so many bytes, and the last one.
 const DOCUMENT_BYTES: usize = 64 << 20;
-
-impl Output<'_> {
-    fn print(
-        &mut self,
-        answer: &Answer,
-        query: &Query,
-        top: Option<usize>,
-    ) -> Result<(), CliError> {
-        match &answer.found {
-            Found::Count(count) => self.context.stream(&count.to_string()),
-            Found::Groups(groups) => {
-                let Want::Groups(by) = &query.want else { return Ok(()) };
-                let all = groups.sorted(by);
-                let top = top.unwrap_or(usize::MAX);
-                let text = match self.format {
-                    Format::Table => ui::groups_text(&all, top, &self.table()),
-                    Format::Ndjson | Format::Ocsf => ui::groups_ndjson(&all, top),
-                    Format::Csv => csv::groups(&all, top),
-                };
-                if text.is_empty() { Ok(()) } else { self.context.stream(&text) }
-            }
-            Found::Records(lines) => {
-                for part in lines.iter().collect::<Vec<_>>().chunks(ui::ROWS_A_TABLE) {
-                    self.records(part, &answer.history)?;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Prints some records.
-    fn records(&mut self, lines: &[&[u8]], history: &History) -> Result<(), CliError> {
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let header = !std::mem::replace(&mut self.begun, true);
-        match self.format {
-            Format::Table => {
-                self.context.stream(&ui::records_table(lines, &self.columns, header, &self.table()))
-            }
-            Format::Csv => {
-                self.context.stream(&csv::records(lines.iter().copied(), &self.columns, header))
-            }
-            Format::Ocsf => {
-                self.context.print_bytes(ocsf::events(lines.iter().copied(), history).as_bytes())
-            }
-            Format::Ndjson if self.chosen => {
-                self.context.stream(&ui::records_chosen(lines, &self.columns))
-            }
-            Format::Ndjson => {
-                // As they are stored, whatever is in them.
-                let mut bytes = lines.join(&b'\n');
-                bytes.push(b'\n');
-                self.context.print_bytes(&bytes)
-            }
-        }
-    }
-
-    /// CSV without records still has its header.
-    fn end(&self, total: &Answer) -> Result<(), CliError> {
-        match (total.lines(), self.format) {
-            (Some(_), Format::Csv) if !self.begun => {
-                self.context.stream(&csv::records([], &self.columns, true))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn table(&self) -> Table {
-        Table {
-            width: self.context.printer.width(),
-            color: self.context.printer.color(),
-            ascii: self.context.ascii,
-        }
-    }
-}
 
 /// The records that `--follow` begins with, unless said otherwise.
 const FOLLOW_BEGINS_WITH: u64 = 10;
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
 
     #[test]

@@ -15,6 +15,7 @@ use crate::backup::{BackupError, Extent, RestoreRequest, Restorer, Target, Wish}
 use crate::cli::backups::identities;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::filed::Filed;
 use crate::cli::found;
 use crate::cli::heads;
 use crate::cli::open::{self, directory, shared_fs};
@@ -83,6 +84,11 @@ pub(crate) struct VerifyArgs {
     /// The record's stored line, for a tlog-proof that does not contain it
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Also write a report for an auditor to this new file: HTML that needs no script and prints
+    /// well. For the log. It is written whatever the verdict is; figures in it are counted in the
+    /// records that were hashed
+    #[arg(long, value_name = "FILE", conflicts_with = "proof")]
+    report: Option<PathBuf>,
     /// A file with an age private key, for an encrypted backup; may be repeated
     #[arg(long, value_name = "FILE", requires = "backup")]
     identity: Vec<PathBuf>,
@@ -114,13 +120,19 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
         if args.quick {
             return Err(CliError::usage("--quick is for the log, not for a proof"));
         }
+        if args.report.is_some() {
+            return Err(of_log_only());
+        }
         return proof::check(context, Path::new(path), args, (key.as_ref(), policy.as_ref()));
     }
     if args.record.is_some() {
         return Err(CliError::usage("--record needs a tlog-proof (--proof FILE)"));
     }
     let settings = context.settings(&[])?;
+    let is_log = OsFs.meta(&LogPaths::new(&settings.log_dir).manifest()).is_ok();
     match (what, named) {
+        (What::Backup, Some(_)) if args.report.is_some() => Err(of_log_only()),
+        (What::Checkpoint(_), _) if args.report.is_some() && !is_log => Err(of_log_only()),
         (What::Backup, Some(backup)) if args.quick => {
             let message = format!("--quick is for the log, not for the backup {backup}");
             Err(CliError::usage(message).hint("`auditctl list` checks all backups quickly"))
@@ -130,7 +142,7 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
         )),
         (What::Backup, Some(backup)) => of_backup(context, &settings, backup, args, key),
         (What::Checkpoint(anchor), _) => {
-            if OsFs.meta(&LogPaths::new(&settings.log_dir).manifest()).is_ok() {
+            if is_log {
                 return log(context, &settings, args, (key, policy), Some(*anchor));
             }
             let within = args.cosigned_within;
@@ -138,6 +150,27 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
         }
         _ => log(context, &settings, args, (key, policy), None),
     }
+}
+
+fn of_log_only() -> CliError {
+    CliError::usage("--report is for the log").hint(
+        "to report on a backup, restore it with `auditctl restore ID --target DIR`, and run \
+         `auditctl --log-dir DIR verify --report FILE`. For one record, `auditctl prove SEQ \
+         --format html` writes a file that checks itself",
+    )
+}
+
+/// What the log is compared with, for the report.
+fn copies(args: &VerifyArgs, anchors: &[Anchor]) -> Vec<(String, String)> {
+    let named =
+        |kind: &'static str| move |path: &PathBuf| (kind.to_owned(), path.display().to_string());
+    let keys = args.public_key.iter().map(named("public key"));
+    let policy = args.policy.iter().map(named("witnesses' policy"));
+    let anchors = anchors.iter().map(|anchor| {
+        let text = format!("{}: {} records, root {}", anchor.name, anchor.size, anchor.root);
+        ("checkpoint".to_owned(), text)
+    });
+    keys.chain(policy).chain(anchors).collect()
 }
 
 fn log(
@@ -148,6 +181,7 @@ fn log(
     named: Option<Anchor>,
 ) -> Result<u8, CliError> {
     let fs = shared_fs();
+    let filed = args.report.as_deref().map(Filed::at).transpose()?;
     let mut anchors =
         args.against.iter().map(|path| anchor(path)).collect::<Result<Vec<_>, _>>()?;
     anchors.extend(named);
@@ -166,7 +200,8 @@ fn log(
     let now = SystemClock.now();
     let request =
         Request { quick: args.quick, key, anchors, policy, since, now, ..Request::default() };
-    let request = Request { cosigned_within: args.cosigned_within, ..request };
+    let request =
+        Request { cosigned_within: args.cosigned_within, activity: filed.is_some(), ..request };
     let verified = verify(&fs, &settings.log_dir, &request, &progress);
     progress.finish();
     let (report, state) = verified?;
@@ -189,6 +224,10 @@ fn log(
     } else {
         ui::verify_text(&report, &place, context.printer.color())
     })?;
+    if let Some(filed) = filed {
+        let asked = filed.asked(place, copies(args, &request.anchors));
+        filed.write(ui::verify_html(&report, &asked))?;
+    }
     if let Some(state) = state.filter(|_| args.since_last)
         && let Err(error) = fsio::replace_file(&*fs, &state_file, &state.encode())
     {

@@ -5,21 +5,16 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use ratatui::style::{Color, Modifier, Style as CellStyle};
-use ratatui::text::{Line, Span, Text};
-use ratatui::widgets::Paragraph;
+use ratatui::crossterm::event::{self, Event};
 
-use super::layout;
-use super::pieces::cut;
-use super::screen::Screen;
-use crate::health::wording::age;
-use crate::monitor::Sample;
-use crate::ui::style::Style;
+use super::history::History;
+use super::keys::{Deed, Keys};
+use crate::audit::read::query::Filter;
+use crate::monitor::{Newest, Sample};
 
 /// Keys and signals are noticed within this time.
 const TICK: Duration = Duration::from_millis(50);
@@ -37,16 +32,26 @@ pub struct Live {
     pub color: bool,
 }
 
-/// Shows the samples as they come, until q, Esc or Ctrl-C is pressed or `stop`
-/// is set.
+/// Where what is shown comes from.
+#[derive(Debug)]
+pub struct Feed {
+    /// The samples.
+    pub samples: Receiver<Sample>,
+    /// The newest records, and what else takes longer to see.
+    pub newest: Receiver<Newest>,
+    /// Which records these are to be from now on.
+    pub filter: Sender<Filter>,
+}
+
+/// Shows what comes, until q, Esc or Ctrl-C is pressed or `stop` is set.
 ///
 /// # Errors
 /// When the terminal cannot be used.
-pub fn live(samples: &Receiver<Sample>, options: &Live, stop: &AtomicBool) -> io::Result<()> {
+pub fn live(feed: &Feed, options: &Live, stop: &AtomicBool) -> io::Result<()> {
     // Sets a panic hook that gives the terminal back, too.
     let mut terminal = ratatui::try_init()?;
     let shown =
-        input().and_then(|input| View::new(*options).run(&mut terminal, &input, samples, stop));
+        input().and_then(|input| View::new(*options).run(&mut terminal, &input, feed, stop));
     let restored = ratatui::try_restore();
     shown.and(restored)
 }
@@ -67,44 +72,73 @@ fn input() -> io::Result<Receiver<Event>> {
     Ok(receiver)
 }
 
-struct View {
-    options: Live,
-    sample: Option<Sample>,
+/// What the view knows and where it stands.
+pub(super) struct View {
+    pub(super) options: Live,
+    pub(super) keys: Keys,
+    pub(super) sample: Option<Sample>,
+    pub(super) newest: Newest,
+    pub(super) history: History,
+    /// What came since it was paused.
+    held: Option<Sample>,
+    held_newest: Option<Newest>,
+    paused: Option<Instant>,
     came: Instant,
-    /// Whole seconds that the next sample is late, as last shown.
-    late: u64,
+    /// Whole seconds that the next sample is late, and for which it is paused, as last shown.
+    pub(super) late: u64,
+    pub(super) paused_for: Option<u64>,
 }
 
 impl View {
-    fn new(options: Live) -> Self {
-        Self { options, sample: None, came: Instant::now(), late: 0 }
+    pub(super) fn new(options: Live) -> Self {
+        Self {
+            options,
+            keys: Keys::default(),
+            sample: None,
+            newest: Newest::default(),
+            history: History::default(),
+            held: None,
+            held_newest: None,
+            paused: None,
+            came: Instant::now(),
+            late: 0,
+            paused_for: None,
+        }
     }
 
     fn run(
         &mut self,
         terminal: &mut DefaultTerminal,
         input: &Receiver<Event>,
-        samples: &Receiver<Sample>,
+        feed: &Feed,
         stop: &AtomicBool,
     ) -> io::Result<()> {
         let mut changed = true;
         while !stop.load(Ordering::Relaxed) {
-            while let Ok(sample) = samples.try_recv() {
-                self.sample = Some(sample);
-                self.came = Instant::now();
+            while let Ok(sample) = feed.samples.try_recv() {
+                self.take(sample);
                 changed = true;
             }
-            let late = self.lateness();
-            changed |= std::mem::replace(&mut self.late, late) != late;
+            while let Ok(newest) = feed.newest.try_recv() {
+                self.take_newest(newest);
+                changed = true;
+            }
+            changed |= self.time_goes_on();
             if changed {
-                terminal.draw(|frame| {
-                    let area = frame.area();
-                    frame.render_widget(self.screen(area.width.into(), area.height.into()), area);
-                })?;
+                terminal.draw(|frame| self.draw(frame))?;
                 changed = false;
             }
             match input.recv_timeout(TICK) {
-                Ok(Event::Key(key)) if leaves(key) => return Ok(()),
+                Ok(Event::Key(key)) => {
+                    match self.keys.press(key) {
+                        Deed::Leave => return Ok(()),
+                        Deed::Pause => self.pause(),
+                        // Whoever looked has gone: what is there stays.
+                        Deed::Filter(filter) => drop(feed.filter.send(filter)),
+                        Deed::Look => {}
+                    }
+                    changed = true;
+                }
                 Ok(Event::Resize(..)) => changed = true,
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                 // The terminal cannot be read any more.
@@ -114,73 +148,47 @@ impl View {
         Ok(())
     }
 
-    /// Seconds beyond what a sample may take; 0 while all is well.
-    fn lateness(&self) -> u64 {
+    pub(super) fn take(&mut self, sample: Sample) {
+        self.came = Instant::now();
+        self.history.add(&sample);
+        let place = if self.paused.is_some() { &mut self.held } else { &mut self.sample };
+        *place = Some(sample);
+    }
+
+    pub(super) fn take_newest(&mut self, newest: Newest) {
+        if self.paused.is_some() {
+            self.held_newest = Some(newest);
+        } else {
+            self.newest = newest;
+        }
+    }
+
+    /// Holds what is shown, or goes on with what came meanwhile.
+    pub(super) fn pause(&mut self) {
+        if self.paused.take().is_none() {
+            self.paused = Some(Instant::now());
+            return;
+        }
+        if let Some(sample) = self.held.take() {
+            self.sample = Some(sample);
+        }
+        if let Some(newest) = self.held_newest.take() {
+            self.newest = newest;
+        }
+    }
+
+    /// Whether time alone changes what is shown.
+    fn time_goes_on(&mut self) -> bool {
         let since = self.came.elapsed();
-        if since < self.options.refresh + self.options.deadline {
+        // Seconds beyond what a sample may take; 0 while all is well.
+        let late = if since < self.options.refresh + self.options.deadline {
             0
         } else {
             since.as_secs().max(1)
-        }
-    }
-
-    fn screen(&self, columns: usize, rows: usize) -> Paragraph<'static> {
-        let rows = rows.saturating_sub(1);
-        let screen = Screen { columns, rows: Some(rows), ascii: self.options.ascii };
-        let mut lines: Vec<Line<'static>> = Vec::new();
-        if self.late > 0 {
-            let text = format!(
-                "CRITICAL no answer from the file system for {}",
-                age(Duration::from_secs(self.late))
-            );
-            let style = self.cell(Some(Style::Bad));
-            lines.push(Line::styled(cut(&text, columns, screen.ascii), style));
-        }
-        if let Some(sample) = &self.sample {
-            let room = Screen { rows: Some(rows.saturating_sub(lines.len())), ..screen };
-            for line in layout::lines(sample, &room) {
-                let spans = line.pieces.into_iter();
-                lines.push(spans.map(|p| Span::styled(p.text, self.cell(p.style))).collect());
-            }
-        }
-        lines.resize(rows, Line::default());
-        let help = format!("q quit   every {} s", self.options.refresh.as_secs_f64());
-        lines.push(Line::styled(cut(&help, columns, screen.ascii), self.cell(Some(Style::Faint))));
-        Paragraph::new(Text::from(lines))
-    }
-
-    fn cell(&self, style: Option<Style>) -> CellStyle {
-        let new = CellStyle::new();
-        let Some(style) = style else { return new };
-        let styled = match style {
-            Style::Good => new.fg(Color::Green),
-            Style::Warning => new.fg(Color::Yellow).add_modifier(Modifier::BOLD),
-            Style::Bad => new.fg(Color::Red).add_modifier(Modifier::BOLD),
-            Style::Unknown => new.fg(Color::Magenta),
-            Style::Strong => new.add_modifier(Modifier::BOLD),
-            Style::Faint => new.add_modifier(Modifier::DIM),
         };
-        if self.options.color { styled } else { new }
-    }
-}
-
-/// One sample's screen, as the view shows it.
-#[cfg(test)]
-pub(super) fn frame_lines(sample: &Sample, columns: usize, rows: usize) -> Paragraph<'static> {
-    let seconds = Duration::from_secs;
-    let options = Live { refresh: seconds(2), deadline: seconds(8), ascii: false, color: true };
-    let mut view = View::new(options);
-    view.sample = Some(sample.clone());
-    view.screen(columns, rows)
-}
-
-fn leaves(key: KeyEvent) -> bool {
-    if key.kind != KeyEventKind::Press {
-        return false;
-    }
-    match key.code {
-        KeyCode::Char('q' | 'Q') | KeyCode::Esc => true,
-        KeyCode::Char('c' | 'd') => key.modifiers.contains(KeyModifiers::CONTROL),
-        _ => false,
+        let paused_for = self.paused.map(|paused| paused.elapsed().as_secs());
+        let changed = (late, paused_for) != (self.late, self.paused_for);
+        (self.late, self.paused_for) = (late, paused_for);
+        changed
     }
 }

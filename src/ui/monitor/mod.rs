@@ -1,14 +1,21 @@
 //! The monitor: one layout, printed once or kept on a terminal.
 
+mod charts;
+mod draw;
+mod filter;
 mod findings;
+mod history;
+mod keys;
 mod layout;
 mod live;
+mod numbers;
 mod pieces;
 mod screen;
+mod tabs;
 #[cfg(test)]
 mod tests;
 
-pub use live::{Live, live};
+pub use live::{Feed, Live, live};
 
 use crate::monitor::Sample;
 

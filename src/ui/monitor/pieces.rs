@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthChar;
 
 use crate::health::wording::age;
+use crate::ui::cells::cut_with;
+pub(super) use crate::ui::cells::{columns, sparkline, thousands};
 use crate::ui::style::Style;
 
 /// Text in one style.
@@ -28,28 +30,9 @@ impl Piece {
     }
 }
 
-pub(super) fn columns(text: &str) -> usize {
-    UnicodeWidthStr::width(text)
-}
-
 /// The text cut to so many columns, its end marked when something is missing.
 pub(super) fn cut(text: &str, most: usize, ascii: bool) -> String {
-    if columns(text) <= most {
-        return text.to_owned();
-    }
-    let mark = if ascii { "..." } else { "…" };
-    let room = most.saturating_sub(columns(mark));
-    let mut kept = String::new();
-    for character in text.chars() {
-        let mut next = kept.clone();
-        next.push(character);
-        if columns(&next) > room {
-            break;
-        }
-        kept = next;
-    }
-    kept.push_str(&mark[..if most < columns(mark) { 0 } else { mark.len() }]);
-    kept
+    cut_with(text, most, if ascii { "..." } else { "…" })
 }
 
 /// The text on lines of at most so many columns, the first and the rest; broken
@@ -76,6 +59,28 @@ pub(super) fn wrapped(text: &str, first: usize, rest: usize) -> Vec<String> {
     lines
 }
 
+/// The pieces with what separates them, as many as fit; the first is cut if need be.
+pub(super) fn fitted(pieces: Vec<Piece>, room: usize, separator: &str, ascii: bool) -> Vec<Piece> {
+    let mut kept: Vec<Piece> = Vec::new();
+    let mut used = 0;
+    for mut piece in pieces.into_iter().filter(|piece| !piece.text.is_empty()) {
+        if kept.is_empty() {
+            piece.text = cut(&piece.text, room, ascii);
+            used = piece.columns();
+            kept.push(piece);
+            continue;
+        }
+        let more = columns(separator) + piece.columns();
+        if used + more > room {
+            break;
+        }
+        used += more;
+        kept.push(Piece::plain(separator));
+        kept.push(piece);
+    }
+    kept
+}
+
 /// A bar of that many columns, filled to a part of 100; anything above nothing
 /// shows.
 pub(super) fn bar(percent: f64, columns: usize, ascii: bool) -> String {
@@ -89,42 +94,6 @@ pub(super) fn bar(percent: f64, columns: usize, ascii: bool) -> String {
     let mut text = String::with_capacity(columns * full.len_utf8());
     text.extend(std::iter::repeat_n(full, filled));
     text.extend(std::iter::repeat_n(empty, columns - filled));
-    text
-}
-
-/// A line of columns as high as the values; fewer columns than values show means.
-pub(super) fn sparkline(values: &[u64], columns: usize, ascii: bool) -> String {
-    let levels: Vec<char> = if ascii { "_.-:=+*#" } else { "▁▂▃▄▅▆▇█" }.chars().collect();
-    let columns = columns.min(values.len());
-    let means: Vec<f64> = (0..columns)
-        .map(|column| {
-            let (from, to) =
-                (column * values.len() / columns, (column + 1) * values.len() / columns);
-            values[from..to].iter().sum::<u64>() as f64 / (to - from) as f64
-        })
-        .collect();
-    let most = means.iter().copied().fold(0.0, f64::max);
-    let level = |mean: f64| {
-        if mean <= 0.0 {
-            return levels[0];
-        }
-        // Anything above nothing is above the ground.
-        let height = (mean / most * (levels.len() - 1) as f64).ceil() as usize;
-        levels[height.clamp(1, levels.len() - 1)]
-    };
-    means.into_iter().map(level).collect()
-}
-
-/// `12,345,678`.
-pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
     text
 }
 
@@ -200,14 +169,6 @@ mod tests {
     }
 
     #[test]
-    fn a_sparkline_shows_a_lone_event_beside_a_flood() {
-        assert_eq!(sparkline(&[0, 1, 1_000], 3, false), "▁▂█");
-        assert_eq!(sparkline(&[0, 0], 2, true), "__");
-        assert_eq!(sparkline(&[2, 2, 0, 0], 2, true), "#_");
-        assert_eq!(sparkline(&[], 5, true), "");
-    }
-
-    #[test]
     fn what_is_cut_is_marked_and_never_too_wide() {
         assert_eq!(cut("abcdef", 6, true), "abcdef");
         assert_eq!(cut("abcdef", 5, true), "ab...");
@@ -220,9 +181,6 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped() {
-        assert_eq!(thousands(0), "0");
-        assert_eq!(thousands(999), "999");
-        assert_eq!(thousands(1_234_567), "1,234,567");
         assert_eq!(
             (rate(0.0), rate(0.42), rate(12_345.4)),
             ("0/s".into(), "0.4/s".into(), "12,345/s".into())

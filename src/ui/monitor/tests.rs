@@ -2,9 +2,10 @@
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::layout::{Line, lines};
-use super::live::frame_lines;
+use super::live::{Live, View};
 use super::monitor_text;
 use super::pieces::columns;
 use super::screen::Screen;
@@ -15,7 +16,7 @@ use crate::fsio::{Fs, OpenMode, Space};
 use crate::health::Problem;
 use crate::health::samples::{self, delivering, every_state};
 use crate::health::tests::problems;
-use crate::monitor::{Sample, sample};
+use crate::monitor::{Newest, Sample, sample};
 
 fn of(page: &samples::Sample) -> Sample {
     page.publish();
@@ -201,27 +202,192 @@ fn alerts_have_a_line_where_they_are_set() {
     assert!(narrow.iter().map(text).any(|line| line.starts_with("alerts 2 queued  1,234")));
 }
 
+fn view_of(sample: &Sample, ascii: bool, color: bool) -> View {
+    let seconds = std::time::Duration::from_secs;
+    let mut view = View::new(Live { refresh: seconds(2), deadline: seconds(8), ascii, color });
+    view.take(sample.clone());
+    view
+}
+
+fn drawn(view: &mut View, width: u16, height: u16) -> Vec<String> {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("terminal");
+    terminal.draw(|frame| view.draw(frame)).expect("drawn");
+    let buffer = terminal.backend().buffer();
+    let line = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>();
+    (0..height).map(|y| line(y).trim_end().to_owned()).collect()
+}
+
+fn press(view: &mut View, code: KeyCode) {
+    let key = KeyEvent::new(code, KeyModifiers::NONE);
+    if view.keys.press(key) == super::keys::Deed::Pause {
+        view.pause();
+    }
+}
+
+/// Records and refusals that try to break a screen.
+fn hostile_newest(now: Timestamp) -> Newest {
+    let record = |nth: u64| {
+        let text = "漢\u{1b}[2J\u{202e}e\u{301}".repeat(nth as usize % 700);
+        serde_json::json!({
+            "seq": u64::MAX - nth, "timestamp": now.to_string(), "event_type": text, "actor": text,
+            "source": text, "target": text, "outcome": text, "details": { "x": text }, "origin": {},
+        })
+    };
+    let mut newest = Newest::default();
+    newest.at = now;
+    newest.about = (0, u64::MAX);
+    newest.records = (0..200).map(|nth| record(nth).to_string().into_bytes()).collect();
+    newest.records.push(b"no record \xff\x1b".to_vec());
+    let refusal = serde_json::json!({
+        "timestamp": now.to_string(), "kind": "hostile_peer\u{1b}[2J", "source": "a\u{202e}漢",
+        "detail": "漢\u{1b}".repeat(300), "count": u64::MAX,
+    });
+    newest.refusals = vec![serde_json::from_value(refusal).expect("a refusal"); 30];
+    newest
+}
+
 #[test]
 fn the_live_view_fills_the_screen_and_ends_in_the_help_line() {
     for (width, height) in [(80, 24), (40, 10), (20, 4), (5, 1)] {
-        let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("terminal");
-        let sample = of(&busy());
-        terminal
-            .draw(|frame| {
-                let area = frame.area();
-                frame.render_widget(
-                    frame_lines(&sample, area.width.into(), area.height.into()),
-                    area,
-                );
-            })
-            .expect("drawn");
-        let buffer = terminal.backend().buffer();
-        let last: String = (0..width).map(|x| buffer[(x, height - 1)].symbol()).collect();
-        assert!(
-            "q quit   every 2 s".starts_with(last.trim_end().trim_end_matches('…')),
-            "{last:?}"
-        );
+        let all = drawn(&mut view_of(&of(&busy()), false, true), width, height);
+        let last = all.last().expect("a line");
+        let help = if width < 60 { "q quit   every 2 s" } else { last };
+        assert!(help.starts_with(last.trim_end_matches('…')), "{last:?}");
+        assert!(width < 60 || last.starts_with("q quit   ? keys"), "{last:?}");
+        assert!(width < 80 || last.ends_with("every 2 s"), "{last:?}");
     }
+}
+
+#[test]
+fn a_screen_of_the_usual_size_shows_what_is_printed_and_its_tabs() {
+    let sample = of(&busy());
+    let all = drawn(&mut view_of(&sample, false, false), 80, 24);
+    for line in monitor_text(&sample, false, false).lines().take(3) {
+        assert!(all.iter().any(|shown| shown == line), "{line}\n{all:#?}");
+    }
+    let tabs = "[1 now]  2 records   3 findings   4 storage";
+    assert!(all[23].contains(tabs), "{:?}", all[23]);
+}
+
+#[test]
+fn a_large_screen_has_charts_numbers_and_the_newest_records() {
+    let page = busy();
+    let mut view = view_of(&of(&page), false, false);
+    // Another sample, with syncs in between.
+    page.clock.advance(std::time::Duration::from_secs(2));
+    page.set(Word::Syncs, 41_300);
+    page.set(Word::SyncMicrosSum, 32_960_000 + 100 * 2_500);
+    view.take(of(&page));
+    let mut newest = Newest::default();
+    newest.about = (0, 2);
+    newest.records = vec![
+        br#"{"seq":1,"timestamp":"2026-02-04T21:09:41.000000Z","event_type":"logout","actor":"bob","origin":{}}"#.to_vec(),
+        br#"{"seq":0,"timestamp":"2026-02-04T21:09:40.000000Z","event_type":"login","actor":"alice","origin":{}}"#.to_vec(),
+    ];
+    view.take_newest(newest);
+    for (width, height) in [(120, 40), (200, 60)] {
+        let all = drawn(&mut view, width, height);
+        let shown = all.join("\n");
+        for part in [
+            "events a second: ",
+            "sync, on average: 2.5 ms, at most 2.5 ms",
+            "newest records, of 2 in the log",
+            "buffer      [",
+            "healthy  integrity",
+            "now",
+        ] {
+            assert!(shown.contains(part), "{part}\n{shown}");
+        }
+        let at = |part: &str| all.iter().position(|line| line.contains(part));
+        assert!(at("logout") < at("login"), "{shown}");
+        let braille = |char: char| ('\u{2801}'..='\u{28ff}').contains(&char);
+        assert!(shown.chars().filter(|char| braille(*char)).count() > 60, "{shown}");
+        let used = all.iter().filter(|line| !line.is_empty()).count();
+        assert!(used * 10 >= usize::from(height) * 8, "{used} of {height}\n{shown}");
+    }
+    let all = drawn(&mut view_of(&of(&page), true, false), 120, 40).join("\n");
+    assert!(all.is_ascii(), "{all}");
+    assert!(all.contains("now") && all.contains('#'), "{all}");
+}
+
+/// Every tab, of every state, with hostile records, on screens of every size.
+#[test]
+fn no_screen_breaks_whatever_its_size_and_whatever_is_in_it() {
+    let samples = every_sample();
+    for (nth, sample) in samples.iter().enumerate() {
+        for (width, height) in [
+            (1, 1),
+            (7, 2),
+            (40, 12),
+            (59, 9),
+            (80, 24),
+            (100, 31),
+            (120, 40),
+            (200, 60),
+            (319, 90),
+        ] {
+            let ascii = nth % 2 == 0;
+            let mut view = view_of(sample, ascii, true);
+            view.take_newest(hostile_newest(sample.timestamp));
+            for code in ['1', '2', '3', '4', '?', 'p'].map(KeyCode::Char) {
+                press(&mut view, code);
+                press(&mut view, KeyCode::End);
+                let all = drawn(&mut view, width, height).join("\n");
+                assert!(!all.contains(|c: char| c.is_control() && c != '\n'), "{all:?}");
+                assert!(!all.contains('\u{202e}'), "{all:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_tab_shows_what_it_is_for_and_the_keys_are_one_key_away() {
+    let page = busy();
+    page.state(WriterState::DiskFull);
+    page.set(Word::DiskStage, DiskStage::Full as u64);
+    let sample = of(&page);
+    let mut view = view_of(&sample, false, false);
+    view.take_newest(hostile_newest(sample.timestamp));
+    let mut shows = |key: char, parts: &[&str]| {
+        press(&mut view, KeyCode::Char(key));
+        let all = drawn(&mut view, 80, 24).join("\n");
+        parts.iter().for_each(|part| assert!(all.contains(part), "{key} {part}\n{all}"));
+    };
+    shows('2', &["newest records", "SEQ", "refusals and security events", "rate_limited 5,120"]);
+    shows('3', &["worker_thread.disk_full", "    -> ", "[3 findings]"]);
+    shows('4', &["log ", "disk ", "no backups are known here", "ids: "]);
+    shows('?', &["keys", "pause", "filter"]);
+    shows('1', &["events ", "[1 now]"]);
+}
+
+#[test]
+fn what_is_paused_stays_as_it_was_and_then_goes_on_with_the_newest() {
+    let page = busy();
+    let mut view = view_of(&of(&page), false, false);
+    press(&mut view, KeyCode::Char('p'));
+    page.set(Word::Accepted, 9_999_999);
+    view.take(of(&page));
+    view.paused_for = Some(3);
+    let all = drawn(&mut view, 80, 24).join("\n");
+    assert!(all.starts_with("PAUSED for 3 s: p goes on"), "{all}");
+    assert!(all.contains("4,812,345") && !all.contains("9,999,999"), "{all}");
+    press(&mut view, KeyCode::Char(' '));
+    view.paused_for = None;
+    let all = drawn(&mut view, 80, 24).join("\n");
+    assert!(all.contains("9,999,999") && !all.contains("PAUSED"), "{all}");
+}
+
+#[test]
+fn a_filter_is_shown_while_it_is_typed_and_while_it_holds() {
+    let mut view = view_of(&of(&busy()), false, false);
+    press(&mut view, KeyCode::Char('/'));
+    "actor=alice".chars().for_each(|char| press(&mut view, KeyCode::Char(char)));
+    let all = drawn(&mut view, 80, 24);
+    assert_eq!(all[23], "filter: actor=alice_");
+    press(&mut view, KeyCode::Enter);
+    let all = drawn(&mut view, 80, 24);
+    assert!(all[0].starts_with("newest records with \"actor=alice\""), "{:?}", all[0]);
+    assert!(all[1].starts_with("none; only the newest 20,000 are looked through"), "{:?}", all[1]);
 }
 
 /// The screens in the documents are what the program shows.

@@ -240,6 +240,15 @@ impl Answer {
         }
     }
 
+    /// The summary, if it is one that was asked for.
+    #[must_use]
+    pub fn summary(&self) -> Option<&Summary> {
+        match &self.found {
+            Found::Summary(summary) => Some(summary),
+            _ => None,
+        }
+    }
+
     /// The seq of its last record.
     #[must_use]
     pub fn last_seq(&self) -> Option<u64> {

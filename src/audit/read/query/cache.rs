@@ -149,7 +149,7 @@ pub(super) fn complete(old: &Answer, query: &Query, new: Option<Answer>, bounds:
             if let (Some(old), Some(more)) = (&old.sketch, &new.sketch) {
                 let mut all = Sketch::clone(old);
                 all.merge(Sketch::clone(more), bounds);
-                *new = all.summary(query, false);
+                *new = all.summary(query, None);
             }
         }
         (Found::Records(lines), Found::Records(more)) => {

@@ -21,7 +21,7 @@ pub fn records<'a>(
             row.into_iter().map(|cell| cell.map_or_else(String::new, |cell| cell.plain)).collect();
         rows.push(row);
     }
-    csv(&rows)
+    rows_of(&rows)
 }
 
 /// Groups; the type tells `5` from `"5"`.
@@ -35,10 +35,12 @@ pub fn groups(groups: &[(Group, u64)], top: usize) -> String {
         };
         vec![plain, records.to_string(), group.type_name().to_owned()]
     }));
-    csv(&rows)
+    rows_of(&rows)
 }
 
-fn csv(rows: &[Vec<String>]) -> String {
+/// Any rows.
+#[must_use]
+pub fn rows_of(rows: &[Vec<String>]) -> String {
     let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
     // Writing to memory does not fail.
     rows.iter().for_each(|row| drop(writer.write_record(row)));

@@ -351,6 +351,7 @@ mod tests {
                     other: 1,
                     distinct: 4,
                     error: 0,
+                    bound: 0,
                 },
                 Counted {
                     by: "details.\"a.b\"".to_owned(),
@@ -358,6 +359,7 @@ mod tests {
                     other: 9,
                     distinct: 9,
                     error: 2,
+                    bound: 2,
                 },
             ],
             looked_from: Some(4),

@@ -19,7 +19,7 @@ pub mod csv;
 mod document;
 mod engine;
 mod filter;
-mod groups;
+pub(in crate::audit::read) mod groups;
 mod histogram;
 mod json;
 mod matcher;

@@ -273,7 +273,10 @@ impl Sum {
             Sofar::Records(lines) => Found::Records(lines),
             Sofar::Count(count) => Found::Count(count),
             Sofar::Groups(groups) => Found::Groups(groups),
-            Sofar::Summary(sketch) => Found::Summary(sketch.summary(query, self.is_cut)),
+            Sofar::Summary(sketch) => {
+                let cut = self.is_cut.then(|| query.filter.end_seq().min(view.end));
+                Found::Summary(sketch.summary(query, cut))
+            }
         };
         Answer {
             found,

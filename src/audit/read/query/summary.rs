@@ -74,7 +74,7 @@ impl Summary {
     /// Whether it says all that was asked for, of all records.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.looked_from.is_none() && self.by.iter().all(|counted| counted.error == 0)
+        self.looked_from.is_none() && self.by.iter().all(|counted| counted.bound == 0)
     }
 
     /// Roughly what it takes in memory.
@@ -100,6 +100,9 @@ pub struct Counted {
     /// Each count is at most by so many too high. 0, unless there were more values than there
     /// is room for.
     pub error: u64,
+    /// There was not room for all values: each of those that were left out has at most so many
+    /// records. 0 where all found room.
+    pub bound: u64,
 }
 
 /// A value, and how many records have it.
@@ -231,7 +234,8 @@ impl Sketch {
     }
 
     /// What is shown of it.
-    pub(super) fn summary(self, query: &Query, cut: bool) -> Summary {
+    /// `cut` is where the records end, when the time was over before all was looked at.
+    pub(super) fn summary(self, query: &Query, cut: Option<u64>) -> Summary {
         let nothing = Overview::default();
         let overview = match &query.want {
             Want::Summary(overview) => overview,
@@ -243,11 +247,12 @@ impl Sketch {
             let series = self.series[nth].as_ref();
             let values =
                 groups.sorted(by).into_iter().take(overview.top).map(|(group, records)| {
-                    let key = Name::of(&group);
-                    let key = key.as_ref().map_or(&[][..], Name::key);
+                    let name = Name::of(&group);
+                    let key: Box<[u8]> = name.as_ref().map_or(&[][..], Name::key).into();
                     let of = |(listed, series): &(Arc<Listed>, Series)| {
-                        Some(series.counts[*listed.get(key)?].clone())
+                        Some(series.counts[*listed.get(&key)?].clone())
                     };
+                    drop(name);
                     Value { group, records, series: series.and_then(of).unwrap_or_default() }
                 });
             let values: Vec<Value> = values.collect();
@@ -259,6 +264,7 @@ impl Sketch {
                 distinct: groups.len() as u64,
                 // What was counted in a second look is exact.
                 error: if series.is_some() { 0 } else { groups.bound },
+                bound: groups.bound,
             }
         });
         let by = by.collect();
@@ -267,8 +273,8 @@ impl Sketch {
             span: self.times.span(),
             histogram,
             by,
-            looked_from: if cut { self.from } else { None },
-            sketch: (!cut && !overview.series).then(|| Arc::new(self)),
+            looked_from: cut.map(|end| self.from.unwrap_or(end)),
+            sketch: (cut.is_none() && !overview.series).then(|| Arc::new(self)),
         }
     }
 }

@@ -52,6 +52,7 @@ struct CountedDocument {
     distinct: u64,
     exact: bool,
     error: u64,
+    beyond_each: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -82,6 +83,7 @@ impl SummaryDocument {
                 distinct: counted.distinct,
                 exact: counted.error == 0,
                 error: counted.error,
+                beyond_each: counted.bound,
             };
             Ok((counted.by.clone(), document))
         });
@@ -122,6 +124,7 @@ impl SummaryDocument {
             other: counted.other,
             distinct: counted.distinct,
             error: counted.error,
+            bound: counted.beyond_each,
         });
         let histogram = self.histogram;
         Summary {

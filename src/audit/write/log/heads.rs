@@ -45,7 +45,11 @@ impl AuditLog {
     }
 
     /// The log's keys, by the word of the one that signs now.
-    pub(super) fn keys(&self) -> std::io::Result<Keyring> {
+    ///
+    /// # Errors
+    /// Not in a forked child.
+    #[doc(hidden)]
+    pub fn keys(&self) -> std::io::Result<Keyring> {
         if self.0.is_forked() {
             return Err(std::io::Error::other(FORKED));
         }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::asker::Asker;
-use super::{FOLLOW_BEGINS_WITH, Output, QueryArgs, missing_text};
+use super::lacks::missing_text;
+use super::output::Output;
+use super::{FOLLOW_BEGINS_WITH, QueryArgs};
 use crate::audit::read::query::{Answer, History, Order, Query, Question, Request, Want};
 use crate::cli::exit::CliError;
 use crate::clock::{Clock, SystemClock};

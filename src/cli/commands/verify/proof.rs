@@ -148,7 +148,9 @@ fn source(signed: &SignedTree, given: Option<&VerifierKey>) -> ProofKey {
 
 fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     let read = shared_fs().read_given(path, MAX_FILE_BYTES);
-    read.map(|(text, _)| text).map_err(|error| CliError::io("read", path, &error))
+    let (text, _) = read.map_err(|error| CliError::io("read", path, &error))?;
+    // `prove --format html` carries the document in it.
+    Ok(ui::embedded_proof(&text).unwrap_or(text))
 }
 
 fn refused(path: &Path, error: &DocumentError) -> CliError {

@@ -396,7 +396,7 @@ async function keyOf(name, raw) {
 /** A verifier key, `<name>+<8 hex digits>+<base64>`. */
 async function parseKey(text) {
   const bad = (why) => refuse(`not a verifier key (<name>+<8 hex digits>+<base64>): ${why}`);
-  if (text.length > MAX_NOTE_BYTES) bad("too long");
+  if (text.length > MAX_NOTE_BYTES || utf8(text).length > MAX_NOTE_BYTES) bad("too long");
   const line = text.endsWith("\n") ? text.slice(0, -1) : text;
   const [, name, id, rest] = /^([^+]*)\+([^+]*)\+([^]*)$/.exec(line) ?? bad("it has not three parts");
   if (!/^[0-9a-f]{8}$/.test(id)) bad("the key id is not 8 hex digits");
