@@ -542,7 +542,7 @@ const INVALID: &str = "the token is not valid";
 fn here(app: &App, request: &Request, peer: Peer, by_address: bool) -> Result<(), Box<Response>> {
     let headers = request.headers();
     is_local(app, headers, peer, by_address)?;
-    if is_of_web_page(headers) && !follows_link(request) {
+    if is_of_web_page(headers) && !follows_link(request) && !is_file_of_page(request) {
         let text = "web pages may not use this address: the request has Origin, or Sec-Fetch-Site \
                     says that it comes from another site";
         return Err(forbidden(app, peer, By::Stranger, "HTTP from a web page", text));
@@ -589,6 +589,12 @@ fn follows_link(request: &Request) -> bool {
         && !request.headers().contains_key(header::ORIGIN)
         && says("sec-fetch-mode", b"navigate")
         && says("sec-fetch-dest", b"document")
+}
+
+/// Whether the collector's own page asks for one of its files: of scripts that are modules
+/// browsers say where they come from.
+fn is_file_of_page(request: &Request) -> bool {
+    request.uri().path().starts_with("/page/") && !is_of_other_page(request.headers())
 }
 
 /// Whether a browser sent it on behalf of any page but the collector's own.

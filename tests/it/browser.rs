@@ -20,8 +20,6 @@ pub(crate) mod key {
     pub(crate) const ENTER: &str = "\u{e007}";
     pub(crate) const ESCAPE: &str = "\u{e00c}";
     pub(crate) const SPACE: &str = " ";
-    pub(crate) const HOME: &str = "\u{e011}";
-    pub(crate) const LEFT: &str = "\u{e012}";
     pub(crate) const RIGHT: &str = "\u{e014}";
     pub(crate) const DOWN: &str = "\u{e015}";
 }
@@ -334,11 +332,27 @@ impl Driver {
             .write_all(head.as_bytes())
             .and_then(|()| stream.write_all(body.as_bytes()))
             .map_err(said)?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).map_err(said)?;
-        let (_, text) = answer.split_once("\r\n\r\n").ok_or("it broke off")?;
+        // It keeps the connection, whatever it is asked for.
+        let mut stream = BufReader::new(stream);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).map_err(said)? == 0 {
+                return Err("the answer broke off".to_owned());
+            }
+            match line.trim_end().split_once(':') {
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.trim().parse().map_err(|_| line.clone())?;
+                }
+                None if line.trim_end().is_empty() => break,
+                _ => {}
+            }
+        }
+        let mut text = vec![0; length];
+        stream.read_exact(&mut text).map_err(said)?;
+        let text = String::from_utf8_lossy(&text);
         let mut answer: Value =
-            serde_json::from_str(text).map_err(|why| format!("{why}: {text}"))?;
+            serde_json::from_str(&text).map_err(|why| format!("{why}: {text}"))?;
         let value = answer["value"].take();
         match value["error"].as_str() {
             Some(error) if value["stacktrace"].is_string() => {

@@ -225,7 +225,8 @@ fn log(
         ui::verify_text(&report, &place, context.printer.color())
     })?;
     if let Some(filed) = filed {
-        let asked = filed.asked(place, copies(args, &request.anchors));
+        let place = std::path::absolute(&settings.log_dir).unwrap_or_default();
+        let asked = filed.asked(place.display().to_string(), copies(args, &request.anchors));
         filed.write(ui::verify_html(&report, &asked))?;
     }
     if let Some(state) = state.filter(|_| args.since_last)

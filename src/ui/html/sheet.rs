@@ -10,6 +10,8 @@ use crate::clock::Timestamp;
 /// Drawings are so wide, in their own units.
 const WIDTH: u64 = 640;
 const HEIGHT: u64 = 120;
+/// A bar is no wider than this.
+const WIDEST: f64 = 40.0;
 /// So many bars are still told apart.
 const MAX_BARS: usize = 93;
 const DAY_MICROS: i64 = 86_400_000_000;
@@ -235,7 +237,7 @@ fn bars(found: &Activity) -> Part {
             name,
             count,
             x: format!("{:.2}", at as f64 * each),
-            width: format!("{:.2}", (each * 0.85).max(0.5)),
+            width: format!("{:.2}", (each * 0.85).clamp(0.5, WIDEST)),
             height,
             y: HEIGHT - height,
         }
