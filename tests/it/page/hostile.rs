@@ -55,7 +55,7 @@ fn a_hostile_record_is_text_in_every_view() {
     let details = browser.text("[data-part=details]");
     assert!(details.contains("__proto__") && details.contains("constructor"), "{details}");
     // As a filter: in its chip, its command, the address.
-    browser.click("[data-top=actor] .bar[aria-label*='<img']");
+    browser.click("[data-top=actor] .bar[title*='<img']");
     browser.until_text(".chips", "<img src=x");
     browser.until_text("[data-part=command]", "--actor='<img src=x onerror=");
     browser.until_text(".rows tbody", "markup");

@@ -132,7 +132,7 @@ function security(sample) {
 function log(sample, { log: of }) {
   const size = sample.log;
   return tile("Log", count(of?.next ?? sample.events?.records), {
-    unit: "records", notes: [["sealed", size && `${bytes(size.bytes)} in ${many(size.segments, "segment")}`], ["active", size && bytes(size.active_bytes)], ["grows", size && (typeof size.growth_bytes_per_day === "number" ? `${bytes(size.growth_bytes_per_day)} a day` : "not known yet")]],
+    unit: "records", notes: [["on disk", size && bytes(size.bytes)], ["sealed segments", size && count(size.segments)], ["active segment", size && bytes(size.active_bytes)], ["grows", size && (typeof size.growth_bytes_per_day === "number" ? `${bytes(size.growth_bytes_per_day)} a day` : "not known yet")]],
   });
 }
 
