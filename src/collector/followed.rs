@@ -69,7 +69,7 @@ mod tests {
 
     /// About the records up to `end`, of which the last that was handed over is `last`.
     fn answer(end: u64, last: Option<u64>) -> Answer {
-        let line = last.map(|seq| format!("{{\"seq\":{seq}}}"));
+        let line = last.map(|seq| format!("{{\"seq\":{seq},\"event_type\":\"a\"}}"));
         let lines: Lines = line.iter().map(|line| line.as_bytes()).collect();
         Answer {
             found: Found::Records(lines),

@@ -173,7 +173,8 @@ impl Sessions {
         let Ok(place) = usize::try_from(place) else { return Shown::Unknown };
         match table.open.get(place) {
             Some(open) => Shown::Valid(Arc::clone(open)),
-            None => Shown::Ended,
+            None if place < table.open.len() + table.over.len() => Shown::Ended,
+            None => Shown::Unknown,
         }
     }
 

@@ -272,6 +272,13 @@ fn a_link_leads_to_the_page_and_nothing_else_of_another_site_does() {
     ] {
         assert_eq!(collector.get("/", &format!("{HTML}{other}")).0, 403, "{other}");
     }
+    // Browsers name the origin of scripts that are modules.
+    let module = |origin: &str| {
+        let more =
+            format!("origin: {origin}\r\nsec-fetch-site: same-origin\r\nsec-fetch-mode: cors\r\n");
+        collector.get("/page/index.html", &more).0
+    };
+    assert_eq!((module("http://localhost"), module("http://evil.example")), (200, 403));
     let shown = format!("{followed}{}", bearer(&open(&collector).token));
     assert_eq!(collector.get("/v1/events", &shown).0, 403);
 }

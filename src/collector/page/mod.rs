@@ -130,13 +130,6 @@ mod tests {
     }
 
     #[test]
-    fn the_page_is_small() {
-        let bytes: usize =
-            Files::iter().filter_map(|name| Files::get(&name)).map(|f| f.data.len()).sum();
-        assert!(bytes <= 150_000, "{bytes} bytes");
-    }
-
-    #[test]
     fn who_has_a_file_is_not_sent_it_again() {
         let first = file(INDEX, &HeaderMap::new());
         let tag = first.headers()[header::ETAG].clone();

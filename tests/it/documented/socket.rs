@@ -76,6 +76,7 @@ fn the_page_names_every_request_feature_and_kind() {
     // Those of HTTP alone, and of an embedding process's own.
     let elsewhere = [
         "unauthorized",
+        "session_ended",
         "not_found",
         "method",
         "unsupported_media_type",

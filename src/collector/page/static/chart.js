@@ -182,7 +182,7 @@ export function bars(values, total, pressed, choose, name) {
     inside[0].setAttribute("aria-hidden", "true");
     if (value.missing || typeof value.value !== "string") return el("li", el("div.bar", inside));
     return el("li", el("button", {
-      type: "button", class: "bar", "aria-pressed": pressed(value.value), "aria-label": label, onclick: () => choose(value.value),
+      type: "button", class: "bar", "aria-pressed": pressed(value.value), title: label, onclick: () => choose(value.value),
     }, inside));
   }));
 }

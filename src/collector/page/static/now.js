@@ -1,7 +1,7 @@
 // "Now": how the log is, from the collector's status, as it was looked at last.
 
 import { gauge, spark, table } from "./chart.js";
-import { add, badge, bytes, count, el, fill, many, milliseconds, rate, shown, span, stateClass } from "./text.js";
+import { badge, bytes, count, el, fill, many, milliseconds, rate, shown, span, stateClass } from "./text.js";
 import { time } from "./time.js";
 
 const WORDS = { healthy: "Healthy", warning: "Warning", critical: "Critical", unknown: "Unknown" };
@@ -33,7 +33,7 @@ export class Now {
     fill(this.findings, others.length > 0 && el("h2", "Also"), others.length > 0 && el("ul", others.map((check) => el("li",
       badge(check.status), " ", el("b", name(check.component)), " ", shown(check.message, 2000),
       check.hint && el("p.remedy", shown(check.hint, 2000))))));
-    fill(this.tiles, tiles(status));
+    fill(this.tiles, TILES.map((of) => tile(of, status)));
     fill(this.checks, table(`Checks at ${status.now}`, ["Check", "State", "What it found"],
       checks.map((check) => [name(check.component), badge(check.status), shown(check.message, 2000)])));
   }
@@ -44,129 +44,56 @@ function name(component) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-/** A figure with what belongs to it. A state is shown where it is not a good one. */
-function tile(title, value, { unit = "", state = null, chart = null, notes = [] } = {}) {
-  const known = notes.filter(([, note]) => note !== null && note !== undefined);
-  const odd = state && stateClass(state) !== "good";
-  return el("div", { role: "group", class: `tile ${odd ? stateClass(state) : ""}`, "data-tile": title, "aria-label": title },
-    el("h3", title), odd && badge(state), el("p.figure", value, unit && el("small", ` ${unit}`)), chart,
-    known.length > 0 && el("dl", known.map(([term, note]) => el("div", el("dt", term), el("dd", note)))));
+function seconds(number) {
+  return typeof number === "number" ? milliseconds(number * 1000) : null;
 }
 
-function tiles(status) {
-  const sample = status.sample ?? {};
-  return [events, sync, buffer, cache, refusals, security, log, disk, checkpoint, backup, archive, writer].map((one) => one(sample, status));
-}
-
-function latest(series, key) {
-  return (series?.[key] ?? []).filter((value) => typeof value === "number");
-}
-
-/** What a line shows, in words. */
-function told(series, key, what, form) {
-  const values = latest(series, key);
-  if (values.length === 0) return `${what}: no values yet.`;
-  const minutes = Math.max(1, Math.round(((series[key].length) * (series.step_seconds ?? 10)) / 60));
-  return `${what} over ${many(minutes, "minute")}: now ${form(values.at(-1))}, least ${form(Math.min(...values))}, most ${form(Math.max(...values))}.`;
-}
-
-function chart(series, key, what, form) {
-  return spark(series?.[key] ?? [], told(series, key, what, form));
-}
-
-function events(sample, { rates, series }) {
-  const of = sample.events;
-  return tile("Events per second", rate(rates?.minute ?? of?.per_second), {
-    unit: "in the last minute", chart: chart(series, "events_per_second", "Events per second", rate),
-    notes: [["last hour", per(rates?.hour)], ["last day", per(rates?.day)], ["since opened", of && many(of.total, "event")], ["newest", of?.last_event_at && time(of.last_event_at)]],
-  });
-}
-
-function per(number) {
+function each(number) {
   return typeof number === "number" ? `${rate(number)} a second` : "not known yet";
 }
 
-function sync(sample, { series }) {
-  const of = sample.sync;
-  const ms = (seconds) => milliseconds(typeof seconds === "number" ? seconds * 1000 : null);
-  return tile("Sync latency", ms(of?.mean_seconds), {
-    unit: "mean", state: of?.errors > 0 ? "warning" : null, chart: chart(series, "sync_mean_ms", "Sync latency", milliseconds),
-    notes: [["longest", of && ms(of.max_seconds)], ["syncs", of && count(of.count)], ["errors", of && count(of.errors)]],
-  });
+/** A line over time, and what it shows in words. */
+function chart(series, key, what, form) {
+  const all = series?.[key] ?? [];
+  const values = all.filter((value) => typeof value === "number");
+  const minutes = Math.max(1, Math.round((all.length * (series?.step_seconds ?? 10)) / 60));
+  return spark(all, values.length === 0 ? `${what}: no values yet.` :
+    `${what} over ${many(minutes, "minute")}: now ${form(values.at(-1))}, least ${form(Math.min(...values))}, most ${form(Math.max(...values))}.`);
 }
 
-function buffer(sample) {
-  const of = sample.write_buffer;
-  return tile("Write buffer", of ? count(of.events) : "–", {
-    unit: of && `of ${many(of.capacity_events, "event")}`, state: of?.status,
-    chart: of && gauge(of.fill_percent, 100, `${rate(of.fill_percent)} % full`, stateClass(of.status)),
-    notes: [["waits longest", of && (typeof of.oldest_waiting_seconds === "number" ? milliseconds(of.oldest_waiting_seconds * 1000) : "nothing waits")], ["bytes", of && `${bytes(of.bytes)} of ${bytes(of.capacity_bytes)}`]],
-  });
-}
+/** Each tile: its title, the part of the sample that it shows, and how: figure, unit, chart, notes. */
+const TILES = [
+  ["Events per second", "events", (of, { rates, series }) => [rate(rates?.minute ?? of.per_second), "in the last minute", chart(series, "events_per_second", "Events per second", rate),
+    ["last hour", each(rates?.hour)], ["last day", each(rates?.day)], ["since opened", many(of.total, "event")], ["newest", time(of.last_event_at)]]],
+  ["Sync latency", "sync", (of, { series }) => [seconds(of.mean_seconds) ?? "–", "mean", chart(series, "sync_mean_ms", "Sync latency", milliseconds),
+    ["longest", seconds(of.max_seconds)], ["syncs", count(of.count)], ["errors", of.errors > 0 ? badge("warning", count(of.errors)) : "0"]]],
+  ["Write buffer", "write_buffer", (of) => [count(of.events), `of ${many(of.capacity_events, "event")}`, gauge(of.fill_percent, 100, `${rate(of.fill_percent)} % full`, stateClass(of.status)),
+    ["waits longest", seconds(of.oldest_waiting_seconds) ?? "nothing waits"], ["bytes", `${bytes(of.bytes)} of ${bytes(of.capacity_bytes)}`]]],
+  ["Query cache", "query_cache", (of) => [typeof of.hit_rate_percent === "number" ? `${rate(of.hit_rate_percent)} % hits` : "unused", "", gauge(of.entries, of.capacity, `${count(of.entries)} of ${many(of.capacity, "answer")} kept`),
+    ["answers", `${count(of.entries)} of ${count(of.capacity)}`], ["bytes", bytes(of.bytes)], ["evicted", count(of.evictions)]]],
+  ["Refused", "rate_limiting", (of, { sample, series }) => [count(sample.events?.refused), "since opened", chart(series, "refused_per_second", "Refused per second", rate),
+    ["by rate limit, last hour", count(of.blocked_last_hour)], ["most of them", of.top_blocked && [shown(of.top_blocked.source, 60), ` (${count(of.top_blocked.count)})`]], ["active sources", count(of.active_sources)]]],
+  ["Security events", "security", (of) => [count(of.last_hour), "in the last hour", null, ["in all", count(of.total)],
+    ...Object.entries(of.by_kind ?? {}).filter(([, number]) => number > 0).map(([kind, number]) => [name(kind), count(number)])]],
+  ["Log", "log", (of, { log }) => [count(log?.next), "records", null, ["on disk", bytes(of.bytes)], ["sealed segments", count(of.segments)], ["active segment", bytes(of.active_bytes)],
+    ["grows", typeof of.growth_bytes_per_day === "number" ? `${bytes(of.growth_bytes_per_day)} a day` : "not known yet"]]],
+  ["Disk", "disk", (of) => [bytes(of.available_bytes), "free", gauge(of.total_bytes - of.available_bytes, of.total_bytes, `${bytes(of.available_bytes)} free of ${bytes(of.total_bytes)}`, stateClass(of.status)),
+    ["of", bytes(of.total_bytes)]]],
+  ["Checkpoint", "checkpoint", (of) => [`${span(of.age_seconds)} ago`, "", null, ["covers", many(of.records, "record")], ["at", time(of.at)]]],
+  ["Backup", "backup", (of) => [`${span(of.age_seconds)} ago`, "", null, ["made", time(of.at)]]],
+  ["Archive", "archive", (of) => (typeof of.lag_records !== "number" ? ["not set up", "", null, ["setting", el("code", "[archive] destination")]] :
+    [of.lag_records === 0 ? "complete" : many(of.lag_records, "record"), of.lag_records === 0 ? "" : "behind", null, ["not shipped yet", bytes(of.lag_bytes)],
+      ["newest", typeof of.age_seconds === "number" && `${span(of.age_seconds)} ago`], ["removed unshipped", of.removed_unshipped && count(of.removed_unshipped)]])],
+  ["Writer", "writer", (of) => [name(of.state), "", null, ["process", of.pid], ["up", typeof of.uptime_seconds === "number" && span(of.uptime_seconds)],
+    ["last sign of life", of.last_update && time(of.last_update)], ["age of it", typeof of.age_seconds === "number" && span(of.age_seconds)]]],
+];
 
-function cache(sample) {
-  const of = sample.query_cache;
-  return tile("Query cache", of ? (typeof of.hit_rate_percent === "number" ? `${rate(of.hit_rate_percent)} %` : "unused") : "–", {
-    unit: typeof of?.hit_rate_percent === "number" ? "hits" : "", chart: of && gauge(of.entries, of.capacity, `${count(of.entries)} of ${many(of.capacity, "answer")} kept`),
-    notes: [["answers", of && `${count(of.entries)} of ${count(of.capacity)}`], ["bytes", of && bytes(of.bytes)], ["evicted", of && count(of.evictions)]],
-  });
-}
-
-function refusals(sample, { series }) {
-  const of = sample.rate_limiting;
-  const top = of?.top_blocked;
-  return tile("Refused", sample.events ? count(sample.events.refused) : "–", {
-    unit: "since opened", state: of?.status, chart: chart(series, "refused_per_second", "Refused per second", rate),
-    notes: [["by rate limit, last hour", of && count(of.blocked_last_hour)], ["most of them", top && add(shown(top.source, 60), ` (${count(top.count)})`)], ["active sources", of && count(of.active_sources)]],
-  });
-}
-
-function security(sample) {
-  const of = sample.security;
-  const kinds = Object.entries(of?.by_kind ?? {}).filter(([, number]) => number > 0);
-  return tile("Security events", of ? count(of.last_hour) : "–", {
-    unit: "in the last hour", state: of?.status, notes: [["in all", of && count(of.total)], ...kinds.map(([kind, number]) => [name(kind), count(number)])],
-  });
-}
-
-function log(sample, { log: of }) {
-  const size = sample.log;
-  return tile("Log", count(of?.next ?? sample.events?.records), {
-    unit: "records", notes: [["sealed", size && `${bytes(size.bytes)} in ${many(size.segments, "segment")}`], ["active", size && bytes(size.active_bytes)], ["grows", size && (typeof size.growth_bytes_per_day === "number" ? `${bytes(size.growth_bytes_per_day)} a day` : "not known yet")]],
-  });
-}
-
-function disk(sample) {
-  const of = sample.disk;
-  return tile("Disk", of ? bytes(of.available_bytes) : "–", {
-    unit: "free", state: of?.status, chart: of && gauge(of.total_bytes - of.available_bytes, of.total_bytes, `${bytes(of.available_bytes)} free of ${bytes(of.total_bytes)}`, stateClass(of.status)),
-    notes: [["of", of && bytes(of.total_bytes)]],
-  });
-}
-
-function checkpoint(sample) {
-  const of = sample.checkpoint;
-  return tile("Checkpoint", of ? `${span(of.age_seconds)} ago` : "none yet", { notes: [["covers", of && many(of.records, "record")], ["at", of && time(of.at)]] });
-}
-
-function backup(sample) {
-  const of = sample.backup;
-  return tile("Backup", of ? `${span(of.age_seconds)} ago` : "none", { notes: [["made", of && time(of.at)]] });
-}
-
-function archive(sample) {
-  const of = sample.archive;
-  if (!of || typeof of.lag_records !== "number") return tile("Archive", "not set up", { notes: [["setting", el("code", "[archive] destination")]] });
-  return tile("Archive", of.lag_records === 0 ? "complete" : many(of.lag_records, "record"), {
-    unit: of.lag_records === 0 ? "" : "behind", state: of.status,
-    notes: [["not shipped yet", bytes(of.lag_bytes)], ["newest", typeof of.age_seconds === "number" ? `${span(of.age_seconds)} ago` : null], ["removed unshipped", of.removed_unshipped ? count(of.removed_unshipped) : null]],
-  });
-}
-
-function writer(sample) {
-  const of = sample.writer;
-  return tile("Writer", name(of?.state ?? "unknown"), {
-    state: of?.status, notes: [["process", of?.pid && count(of.pid).replaceAll(",", "")], ["up", typeof of?.uptime_seconds === "number" ? span(of.uptime_seconds) : null],
-      ["last sign of life", of?.last_update && time(of.last_update)], ["age of it", typeof of?.age_seconds === "number" ? span(of.age_seconds) : null]],
-  });
+/** A state is shown where it is not a good one. */
+function tile([title, key, made], status) {
+  const of = status.sample?.[key];
+  const [figure, unit, drawing, ...notes] = of ? made(of, status) : [key === "archive" ? "not set up" : "none", "", null];
+  const odd = of?.status && stateClass(of.status) !== "good";
+  return el("div", { role: "group", class: `tile ${odd ? stateClass(of.status) : ""}`, "data-tile": title, "aria-label": title },
+    el("h3", title), odd && badge(of.status), el("p.figure", figure, unit && el("small", ` ${unit}`)), drawing,
+    el("dl", notes.filter(([, note]) => note).map(([term, note]) => el("div", el("dt", term), el("dd", note)))));
 }

@@ -12,7 +12,7 @@ const WORDS = {
   anchored: "anchored: signed, and a copy elsewhere covers it", signed: "signed by a key of this log", unsigned: "not signed yet", missing: "missing, although it was signed",
   removed: "removed by retention", adopted: "taken over unsigned after a crash",
 };
-const KINDS = { witnesses: "Witnesses", archive: "Archive", backup: "Backup", pushed: "Pushed checkpoint" };
+const KINDS = { backup: "Backup", pushed: "Pushed checkpoint" };
 const LARGEST = 64 * 1024 * 1024;
 const FILES = 20;
 
@@ -87,9 +87,8 @@ export class ProofView {
     for (const range of all) states.set(range.state, (states.get(range.state) ?? 0) + range.to - range.from);
     const told = [...states].map(([state, number]) => `${count(number)} ${state}`).join(", ");
     fill(this.coverage,
-      el("p.sentence", whole === 0 ? "The log has no records yet." : `Of ${many(whole, "record")}: ${told}.`, of.signed ? ` The newest signed head covers ${count(of.signed.size)}.` : " Nothing is signed yet.",
+      el("p.sentence", whole === 0 ? "The log has no records yet." : `Of ${many(whole, "record")}: ${told}.`, of.signed ? ` The newest signed head covers ${count(of.signed.tree_size)}.` : " Nothing is signed yet.",
         " As the signed heads and the manifest say; only a verification reads the records."),
-      !of.manifest_signed && el("p.alarm", "▲ The manifest is not signed: nobody vouches for these ranges. Run a verification."),
       el("div.lanes", this.lane("Records", named(all), whole, `Of ${many(whole, "record")}: ${told}.`), this.keyLane(of, whole), this.copies(of, whole)),
       el("ul.legend", { "aria-label": "Legend" }, [...states].map(([state, number]) => el("li", el("span", { class: `swatch ${state}`, "aria-hidden": "true" }), ` ${WORDS[state] ?? state} (${count(number)})`))),
       this.rangeTable(all), this.keys(of), this.anchors(of), this.backups(of));
@@ -102,13 +101,13 @@ export class ProofView {
   keyLane(of, whole) {
     const epoch = of.log.epoch;
     const at = (place, otherwise) => (!place ? otherwise : place.epoch === undefined || place.epoch === epoch ? place.tree_size : otherwise);
-    const ranges = of.keys.map((key, nth) => ({ from: at(key.from, 0), to: at(key.to, whole), state: nth % 2 ? "key-odd" : "key-even", name: `${key.name} ${key.id}, fingerprint ${group(key.fingerprint)}` }));
+    const ranges = of.keys.map((key, nth) => ({ from: at(key.from, 0), to: at(key.to, whole), state: nth % 2 ? "key-odd" : "key-even", name: `${key.key}, fingerprint ${group(key.fingerprint)}` }));
     return this.lane("Keys", ranges.filter((range) => range.to > range.from), whole, `${many(ranges.length, "key")}, listed below.`);
   }
 
   copies(of, whole) {
-    const backups = of.backups.map((backup) => ({ from: backup.first_seq, to: backup.end_seq, state: "copy", name: `Backup ${backup.id}: records ${count(backup.first_seq)} to ${count(backup.end_seq - 1)}` }));
-    const archive = of.archive && of.archive.to > 0 ? [{ from: 0, to: of.archive.to, state: "copy", name: `Archive: up to record ${count(of.archive.to - 1)}` }] : [];
+    const backups = of.backups.filter((backup) => backup.epoch === of.log.epoch).map((backup) => ({ from: backup.first_seq, to: backup.end_seq, state: "copy", name: `Backup ${backup.id}: records ${count(backup.first_seq)} to ${count(backup.end_seq - 1)}` }));
+    const archive = of.archive && of.archive.end_seq > 0 ? [{ from: 0, to: of.archive.end_seq, state: "copy", name: `Archive: up to record ${count(of.archive.end_seq - 1)}` }] : [];
     const most = (list) => (list.length > 0 ? `up to record ${count(Math.max(...list.map((range) => range.to)) - 1)}.` : "none.");
     return [this.lane("Backups", backups, whole, `${many(backups.length, "backup")}, ${most(backups)}`), this.lane("Archive", archive, whole, most(archive))];
   }
@@ -120,39 +119,38 @@ export class ProofView {
 
   keys(of) {
     const place = (at) => (at ? `record ${count(at.tree_size)}${at.epoch === of.log.epoch || at.epoch === undefined ? "" : ` of epoch ${at.epoch}`}` : null);
-    return [el("h3", "Keys"), table("Keys of this log, the oldest first", ["Key", "Fingerprint, to compare with the one you keep", "From", "To", "State"], of.keys.map((key) => [shown(`${key.name}+${key.id}`, 100),
+    return [el("h3", "Keys"), table("Keys of this log, the oldest first", ["Key", "Fingerprint, to compare with the one you keep", "From", "To", "State"], of.keys.map((key) => [shown(key.key, 100),
       el("code.fingerprint", group(key.fingerprint)), place(key.from) ?? "the beginning", place(key.to) ?? "now",
       key.signs_now ? badge("ok", "signs now") : key.replaced ? [badge("warning", "replaced"), key.replaced.reason && [": ", shown(key.replaced.reason, 200)]] : badge("unknown", "followed by the next")]))];
   }
 
   anchors(of) {
-    const rows = of.anchors.map((anchor) => [KINDS[anchor.kind] ?? anchor.kind, shown(anchor.name ?? "", 120), count(anchor.size), time(anchor.at)]);
+    const rows = of.anchors.map((anchor) => [KINDS[anchor.kind] ?? anchor.kind, shown(anchor.name ?? "", 120), count(anchor.tree_size)]);
     return [el("h3", "Copies of checkpoints elsewhere"), rows.length === 0 ? note("None that this collector knows of: whoever holds the key could rewrite the log unseen. Make a backup, set up an archive, or push checkpoints.")
-      : table("Who keeps a signed checkpoint", ["Kind", "Where", "Records covered", "At"], rows)];
+      : table("Who keeps a signed checkpoint", ["Kind", "Where", "Records covered"], rows)];
   }
 
   backups(of) {
-    const rows = of.backups.slice(-50).reverse().map((backup) => [shown(backup.id, 80), `${count(backup.first_seq)} to ${count(backup.end_seq - 1)}`, time(backup.at), shown((backup.places ?? []).join(", "), 300)]);
-    return [el("h3", "Backups and archive"), el("p", of.archive ? ["Archive at ", shown(of.archive.place ?? "", 200), `: records up to ${count(of.archive.to - 1)}, `, time(of.archive.at), "."] : "No archive is set up."),
-      rows.length === 0 ? note("No backup is known here.") : table("The newest backups", ["Backup", "Records", "Made", "Where"], rows)];
+    const rows = of.backups.slice(-50).reverse().map((backup) => [shown(backup.id, 80), `${count(backup.first_seq)} to ${count(backup.end_seq - 1)}`, time(backup.at), backup.damage ? [badge("damaged"), " ", shown(backup.damage, 300)] : shown(backup.verified, 60), shown(backup.copies.map((copy) => `${copy.place} (${copy.state})`).join(", "), 500)]);
+    return [el("h3", "Backups and archive"), el("p", of.archive ? ["Archive at ", shown(of.archive.place ?? "", 200), `: the first ${many(of.archive.end_seq, "record")}, complete at `, time(of.archive.at), "."] : "No archive is set up."),
+      rows.length === 0 ? note("No backup is known here.") : table("The newest backups", ["Backup", "Records", "Made", "Checked", "Copies"], rows)];
   }
 
   // A verification, one at a time, in the collector.
 
   buildVerification() {
-    this.start = button("Verify now", () => this.order("POST"), { class: null });
-    this.stop = button("Stop", () => this.order("DELETE"), { hidden: true });
+    this.start = button("Verify now", () => this.begin(), { class: null });
     this.progress = el("progress", { max: "1", hidden: true, "aria-label": "Progress of the verification" });
     this.said = el("div", { role: "status", "data-part": "verification" });
-    this.verification = el("div.verification", note("Reads every record, computes the tree, and checks it against the signed heads. It does not slow the writer."), this.start, " ", this.stop, this.progress, this.said);
+    this.verification = el("div.verification", note("Reads every record, computes the tree, and checks it against the signed heads. It does not slow the writer."), this.start, this.progress, this.said);
   }
 
-  async order(method) {
+  async begin() {
     this.start.disabled = true;
     try {
-      await ask("/v1/verify", { method });
+      await ask("/v1/verify", { method: "POST" });
     } catch (error) {
-      if (!(error instanceof Refusal && (error.status === 409 || error.status === 404))) this.failed(error);
+      if (error.status !== 409) this.failed(error);
     }
     this.start.disabled = false;
     this.watch();
@@ -182,7 +180,6 @@ export class ProofView {
   showVerification(state) {
     const running = state.state === "running";
     this.start.disabled = running;
-    this.stop.hidden = !running;
     this.progress.hidden = !running;
     if (running) {
       const part = state.total_bytes > 0 ? Math.min(1, state.done_bytes / state.total_bytes) : 0;
