@@ -69,7 +69,7 @@ pub fn records_table(lines: &[&[u8]], columns: &[Column], header: bool, table: &
     match table.width {
         // Where there is less room than the least that columns can do with.
         Some(columns) if text.lines().any(|line| width(line) > columns.into()) => {
-            let lines = text.lines().map(|line| cut(line, columns.into(), table.ascii));
+            let lines = text.lines().map(|line| self::cut(line, columns.into(), table.ascii));
             lines.collect::<Vec<_>>().join("\n")
         }
         _ => text,
@@ -87,7 +87,9 @@ fn title(column: &Column) -> String {
 
 fn row(line: &[u8], columns: &[Column], ascii: bool) -> Vec<String> {
     let Some(row) = Column::row(columns, line) else {
-        return vec![shortened(&String::from_utf8_lossy(line), ascii)];
+        let text = shortened(&String::from_utf8_lossy(line), ascii);
+        let shown = |char: char| if ascii && !char.is_ascii() { '?' } else { char };
+        return vec![text.chars().map(shown).collect()];
     };
     let text = |(cell, column): (Option<Cell>, &Column)| match cell {
         None => "-".to_owned(),
@@ -465,7 +467,7 @@ mod tests {
     fn a_text_that_would_be_read_otherwise_is_shown_as_json_has_it() {
         let of = |text: &str, typed| {
             let json = json!(text).to_string();
-            shown(&Cell { json, plain: text.to_owned(), is_text: true }, typed)
+            shown(&Cell { json, plain: text.to_owned(), is_text: true }, typed, false)
         };
         for (text, in_details, as_name) in [
             ("plain text", "plain text", "plain text"),

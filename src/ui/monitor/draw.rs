@@ -111,13 +111,13 @@ impl View {
         let total = usize::from(area.height);
         let head = layout::head(sample, screen, total / 3);
         let head: Vec<Pieces> = head.into_iter().map(|line| line.pieces).collect();
-        let left_columns = (screen.columns * 2 / 5).max(58);
+        let left_columns = (screen.columns * 2 / 5).max(60);
         let left_screen = Screen { columns: left_columns, rows: None, ..*screen };
         let mut left: Vec<Pieces> =
             rows(sample, &left_screen, false).into_iter().map(|line| line.pieces).collect();
         let rest = total.saturating_sub(head.len() + left.len() + 2);
         let chart_rows = rest.clamp(CHART_ROWS.0, CHART_ROWS.1);
-        let mut area_of = |rows: usize, y: &mut u16| {
+        let area_of = |rows: usize, y: &mut u16| {
             let height = (rows as u16).min((area.y + area.height).saturating_sub(*y));
             let part = Rect { y: *y, height, ..area };
             *y += height;
