@@ -111,7 +111,7 @@ impl View {
         let total = usize::from(area.height);
         let head = layout::head(sample, screen, total / 3);
         let head: Vec<Pieces> = head.into_iter().map(|line| line.pieces).collect();
-        let left_columns = (screen.columns * 2 / 5).max(58);
+        let left_columns = (screen.columns * 2 / 5).max(60);
         let left_screen = Screen { columns: left_columns, rows: None, ..*screen };
         let mut left: Vec<Pieces> =
             rows(sample, &left_screen, false).into_iter().map(|line| line.pieces).collect();

@@ -4,10 +4,10 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::layout::{Line, lines};
+use super::layout::lines;
 use super::live::{Live, View};
 use super::monitor_text;
-use super::pieces::columns;
+use super::pieces::{Line, columns};
 use super::screen::Screen;
 use crate::audit::state::security::{By, SecurityKind};
 use crate::audit::state::status::{Activity, DiskStage, Ring, Word, WriterState};

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use super::filter::GroupBy;
 use super::json::{Kind, kind, text_of};
 use super::number::Decimal;
+use crate::audit::record::head::Head;
 
 /// What a group may take on average, written as JSON: more than the longest of the
 /// fields does. Groups by something in `details` can be longer, so there are fewer.
@@ -39,6 +40,15 @@ impl Group {
             Self::Missing => Cow::Borrowed("null"),
             Self::Text(text) => Cow::Owned(serde_json::Value::from(&**text).to_string()),
             Self::Json(json) => Cow::Borrowed(json),
+        }
+    }
+
+    /// As it was written; of what is missing that is told beside it.
+    pub(super) fn written(json: &str, missing: bool) -> Self {
+        match text_of(json) {
+            _ if missing => Self::Missing,
+            Some(text) => Self::Text(text.into_owned()),
+            None => Self::Json(json.to_owned()),
         }
     }
 
@@ -124,6 +134,22 @@ impl Counted {
             && self.spelling.as_deref().is_none_or(|old| order(new) < order(old))
         {
             self.spelling = Some(new.into());
+        }
+    }
+}
+
+/// What a record is counted under.
+pub(super) fn name_of<'a>(by: &GroupBy, head: &Head<'_>, line: &'a [u8]) -> Option<Name<'a>> {
+    match by {
+        GroupBy::Field(field) => head.text(*field).map(Name::text),
+        GroupBy::Time(unit) => Some(Name::text(&head.timestamp[..unit.bytes()])),
+        GroupBy::Path(path) => {
+            let mut name = None;
+            path.look(line, &mut |value| {
+                name = Some(Name::json(value.get()));
+                false
+            });
+            name
         }
     }
 }

@@ -3,44 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::filter::{GroupBy, Query, Want};
-use super::groups::{Group, Groups, Name};
-use super::histogram::{DEFAULT_BUCKETS, Histogram, Series, Times};
-use super::run::{Bounds, name_of};
+use super::filter::{Overview, Query, Want};
+use super::groups::{Group, Groups, Name, name_of};
+use super::histogram::{Histogram, Series, Times};
 use super::step::Step;
 use crate::audit::record::head::Head;
 use crate::clock::Timestamp;
-
-/// Fields that are counted at once, at most.
-pub const MAX_BY: usize = 8;
-/// Values that are listed of each when nothing is said.
-pub const DEFAULT_TOP: usize = 10;
-
-/// What is wanted of a summary.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(not(feature = "testing"), non_exhaustive)]
-pub struct Overview {
-    /// Buckets of the histogram, at most: 1 to [`MAX_BUCKETS`](super::MAX_BUCKETS).
-    pub buckets: usize,
-    /// What the records are counted by, beside that.
-    pub by: Vec<GroupBy>,
-    /// The largest groups of each that are listed, at most.
-    pub top: usize,
-    /// Whether each of these has a histogram of its own, which takes a second look.
-    pub series: bool,
-    /// Ends the look when it takes longer; the newest records come first then.
-    pub within: Option<Duration>,
-}
-
-impl Default for Overview {
-    /// A histogram, and nothing else.
-    fn default() -> Self {
-        let (buckets, top) = (DEFAULT_BUCKETS, DEFAULT_TOP);
-        Self { buckets, by: Vec::new(), top, series: false, within: None }
-    }
-}
 
 /// Many records at once.
 #[derive(Clone, Debug)]
@@ -207,11 +176,11 @@ impl Sketch {
         self.from = Some(self.from.map_or(seq, |from| from.min(seq)));
     }
 
-    pub(super) fn merge(&mut self, other: Self, bounds: Bounds) {
+    pub(super) fn merge(&mut self, other: Self, groups: usize) {
         self.records += other.records;
         self.times.merge(other.times);
         // All of them share the room that there is for groups.
-        let room = bounds.groups / self.by.len().max(1);
+        let room = groups / self.by.len().max(1);
         for (here, more) in self.by.iter_mut().zip(&other.by) {
             here.merge(more, room.max(1));
         }
