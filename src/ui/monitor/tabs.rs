@@ -56,8 +56,12 @@ fn faint(text: &str, screen: &Screen) -> Pieces {
     vec![Piece::styled(cut(text, screen.columns, screen.ascii), Style::Faint)]
 }
 
-/// The newest records.
-pub(super) fn records(newest: &Newest, filter: &str, screen: &Screen) -> Vec<Pieces> {
+/// The newest records, `most` of them.
+pub(super) fn records(
+    newest: &Newest,
+    (filter, most): (&str, usize),
+    screen: &Screen,
+) -> Vec<Pieces> {
     let about = newest.about.1 - newest.about.0;
     let of = match filter {
         "" => format!("newest records, of {} in the log", thousands(newest.about.1)),
@@ -83,15 +87,15 @@ pub(super) fn records(newest: &Newest, filter: &str, screen: &Screen) -> Vec<Pie
         lines.push(faint(&text, screen));
         return lines;
     }
-    lines.extend(table(newest, screen));
+    lines.extend(table(newest, most, screen));
     lines
 }
 
 /// The records alone.
-pub(super) fn table(newest: &Newest, screen: &Screen) -> Vec<Pieces> {
+fn table(newest: &Newest, most: usize, screen: &Screen) -> Vec<Pieces> {
     let width = u16::try_from(screen.columns).unwrap_or(u16::MAX);
     let table = Table { width: Some(width), color: false, ascii: screen.ascii };
-    let shown: Vec<&[u8]> = newest.records.iter().map(Vec::as_slice).collect();
+    let shown: Vec<&[u8]> = newest.records.iter().map(Vec::as_slice).take(most).collect();
     let text = records_table(&shown, &Column::defaults(), true, &table);
     let mut lines: Vec<Pieces> = text.lines().map(|line| vec![Piece::plain(line)]).collect();
     if let Some(header) = lines.first_mut() {
