@@ -88,6 +88,31 @@ impl LocalStore {
         Ok(())
     }
 
+    /// The folder that all names lie in which begin so, where there is one: its neighbours need
+    /// not be read, of which an archive has as many as logs.
+    fn folder_of(&self, below: &str) -> io::Result<Option<PathBuf>> {
+        let whole = below.rfind('/').map_or("", |end| &below[..end]);
+        let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\u{fffd}');
+        // What no name of a folder looks like is compared with the names that there are.
+        if whole.len() >= MAX_FOLDER_BYTES || !whole.split('/').all(plain) {
+            return Ok(Some(PathBuf::new()));
+        }
+        let mut folder = PathBuf::new();
+        for part in whole.split('/') {
+            folder.push(part);
+            match fs::symlink_metadata(self.root.join(&folder)) {
+                Ok(meta) if meta.is_dir() => {}
+                Ok(_) => return Ok(None),
+                // Without the directory itself nothing can be listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && self.root.is_dir() => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(folder))
+    }
+
     /// Shows what is in a folder and below, by name. A link, a file whose name is not UTF-8, and
     /// a folder that lies too deep are shown as well, as they would be on a terminal: whoever
     /// lists has to know that something is there, and no object has such a name.
@@ -292,7 +317,10 @@ impl BackupStore for LocalStore {
         see: &mut dyn FnMut(Object) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         // Folder by folder: nothing is kept but the names in those that are open.
-        self.show(Path::new(""), below, see)
+        match self.folder_of(below).map_err(|error| self.failed("", "list", &error))? {
+            Some(folder) => self.show(&folder, below, see),
+            None => Ok(()),
+        }
     }
 
     /// That of this machine: a directory's files are dated by it, unless it is on another one.
@@ -419,6 +447,33 @@ mod tests {
         let names: Vec<_> = store.list().expect("listed").into_iter().map(|it| it.name).collect();
         assert_eq!(names, ["data/b.gz", "data/\u{fffd}.gz", "data/\u{fffd}/a.gz"]);
         assert!(store.stat("data/\u{fffd}.gz").expect("asked").is_none());
+    }
+
+    #[test]
+    fn names_that_begin_with_a_folder_are_those_that_a_whole_listing_has() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = dir.path();
+        for file in ["a/b/1.gz", "a/b/2.gz", "a/bb/1.gz", "a/b.gz", "ab/1.gz", ".h/1.gz", "c"] {
+            fs::create_dir_all(root.join(file).parent().expect("a folder")).expect("folders");
+            fs::write(root.join(file), "x").expect("a file");
+        }
+        std::os::unix::fs::symlink(root.join("a"), root.join("link")).expect("a link");
+        let store = LocalStore::new(root);
+        let all: Vec<_> = store.list().expect("listed").into_iter().map(|it| it.name).collect();
+        for below in
+            ["", "a", "a/", "a/b", "a/b/", "a/b/1", "a/bb/", "a/x/", "x/", "c/", "link/", ".h/"]
+        {
+            let page = store.page(below, None).expect("listed");
+            let names: Vec<_> = page.objects.into_iter().map(|it| it.name).collect();
+            let wanted: Vec<_> =
+                all.iter().filter(|name| name.starts_with(below)).cloned().collect();
+            assert_eq!(names, wanted, "{below:?}");
+        }
+        for odd in ["../", "a/../", "/a/", "a//b/", "./a/"] {
+            assert!(store.page(odd, None).expect("listed").objects.is_empty(), "{odd:?}");
+        }
+        assert!(LocalStore::new(root.join("nowhere")).page("a/", None).is_err());
+        assert!(LocalStore::new(root.join("nowhere")).page("", None).is_err());
     }
 
     #[test]
