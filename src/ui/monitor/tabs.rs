@@ -4,7 +4,7 @@
 use super::findings;
 use super::layout;
 use super::numbers::rows;
-use super::pieces::{Piece, cut, thousands, wrapped};
+use super::pieces::{Piece, columns, cut, thousands, wrapped};
 use super::screen::{INDENT, Screen};
 use crate::audit::read::query::Column;
 use crate::clock::display_seconds;
@@ -71,7 +71,8 @@ pub(super) fn records(
             thousands(about)
         ),
     };
-    let text = format!("{of}; seen at {}", display_seconds(newest.at));
+    let seen = format!("; seen at {}", display_seconds(newest.at));
+    let text = if columns(&of) + seen.len() > screen.columns { of } else { of + &seen };
     let mut lines = vec![heading(cut(&text, screen.columns, screen.ascii))];
     if let Some(problem) = &newest.problem {
         let text = format!("the records cannot be read: {}", escape(problem));
