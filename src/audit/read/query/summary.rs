@@ -129,15 +129,14 @@ impl Sketch {
 
     /// One that is empty, and counts the same.
     pub(super) fn empty(&self) -> Self {
-        let mut new = self.clone();
-        new.records = 0;
-        new.times = self.times.empty();
-        new.by.iter_mut().for_each(|groups| *groups = Groups::default());
-        new.from = None;
-        for (_, series) in new.series.iter_mut().flatten() {
-            series.counts.iter_mut().for_each(|counts| counts.fill(0));
+        let of = |(listed, series): &(Arc<Listed>, Series)| (Arc::clone(listed), series.empty());
+        Self {
+            records: 0,
+            times: self.times.empty(),
+            by: vec![Groups::default(); self.by.len()],
+            from: None,
+            series: self.series.iter().map(|series| series.as_ref().map(of)).collect(),
         }
-        new
     }
 
     /// Counts a record; of groups those that an earlier look has `kept`, where it has not
