@@ -92,7 +92,9 @@ impl View {
         let mut below = tabs::refusals(sample, &self.newest, screen);
         below.truncate(rows / 3);
         let above = Rect { height: area.height - below.len() as u16, ..area };
-        let all = tabs::records(&self.newest, &self.keys.filter, screen);
+        // What is below the screen need not be made; one more shows that there is more.
+        let most = self.keys.scrolled.saturating_add(usize::from(above.height) + 1);
+        let all = tabs::records(&self.newest, (&self.keys.filter, most), screen);
         self.scrolled(frame, above, all);
         let rest = Rect { y: area.y + above.height, height: below.len() as u16, ..area };
         self.lines(frame, rest, below);
@@ -158,7 +160,7 @@ impl View {
             false => tabs::refusals(sample, &self.newest, screen),
         };
         refusals.truncate(rows / 3);
-        let mut lines = tabs::records(&self.newest, &self.keys.filter, screen);
+        let mut lines = tabs::records(&self.newest, (&self.keys.filter, rows), screen);
         lines.truncate(rows.saturating_sub(refusals.len()));
         lines.extend(refusals);
         lines

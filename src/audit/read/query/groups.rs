@@ -207,16 +207,6 @@ impl Groups {
         self.counts.len() + usize::from(self.missing > 0)
     }
 
-    /// The keys of the largest; of what is missing it is empty.
-    pub(super) fn largest(&self, top: usize) -> Vec<Box<[u8]>> {
-        let missing = (self.missing > 0).then_some((self.missing, &[][..]));
-        let mut all: Vec<(u64, &[u8])> =
-            self.counts.iter().map(|(key, counted)| (counted.records, &**key)).collect();
-        all.extend(missing);
-        all.sort_unstable_by(|one, two| (two.0, one.1).cmp(&(one.0, two.1)));
-        all.into_iter().take(top).map(|(_, key)| key.into()).collect()
-    }
-
     /// Adds others that were counted exactly. While all find room the counts are exact;
     /// from then on they are what a group has at most.
     pub(in crate::audit::read) fn merge(&mut self, other: &Self, room: usize) {

@@ -100,6 +100,11 @@ pub(super) struct Sketch {
 /// The groups that have a series: which one by their key.
 type Listed = HashMap<Box<[u8]>, usize>;
 
+/// A group's key; of what is missing it is empty.
+fn key_of(group: &Group) -> Box<[u8]> {
+    Name::of(group).as_ref().map_or(&[][..], Name::key).into()
+}
+
 impl Sketch {
     pub(super) fn new(overview: &Overview, step: Step) -> Self {
         Self {
@@ -115,29 +120,25 @@ impl Sketch {
     pub(super) fn again(&self, query: &Query, overview: &Overview) -> Self {
         let histogram = self.times.histogram(query.filter.since, query.filter.until);
         let mut again = Self::new(overview, self.times.step());
-        for (groups, series) in self.by.iter().zip(&mut again.series) {
-            let listed: Listed = groups
-                .largest(overview.top)
-                .into_iter()
-                .enumerate()
-                .map(|(n, key)| (key, n))
-                .collect();
-            *series = Some((Arc::new(listed.clone()), Series::new(&histogram, listed.len())));
+        for ((by, groups), series) in overview.by.iter().zip(&self.by).zip(&mut again.series) {
+            let top = groups.sorted(by).into_iter().take(overview.top).enumerate();
+            let listed: Listed = top.map(|(nth, (group, _))| (key_of(&group), nth)).collect();
+            let counts = Series::new(&histogram, listed.len());
+            *series = Some((Arc::new(listed), counts));
         }
         again
     }
 
     /// One that is empty, and counts the same.
     pub(super) fn empty(&self) -> Self {
-        let mut new = self.clone();
-        new.records = 0;
-        new.times = self.times.empty();
-        new.by.iter_mut().for_each(|groups| *groups = Groups::default());
-        new.from = None;
-        for (_, series) in new.series.iter_mut().flatten() {
-            series.counts.iter_mut().for_each(|counts| counts.fill(0));
+        let of = |(listed, series): &(Arc<Listed>, Series)| (Arc::clone(listed), series.empty());
+        Self {
+            records: 0,
+            times: self.times.empty(),
+            by: vec![Groups::default(); self.by.len()],
+            from: None,
+            series: self.series.iter().map(|series| series.as_ref().map(of)).collect(),
         }
-        new
     }
 
     /// Counts a record; of groups those that an earlier look has `kept`, where it has not
@@ -216,12 +217,10 @@ impl Sketch {
             let series = self.series[nth].as_ref();
             let values =
                 groups.sorted(by).into_iter().take(overview.top).map(|(group, records)| {
-                    let name = Name::of(&group);
-                    let key: Box<[u8]> = name.as_ref().map_or(&[][..], Name::key).into();
+                    let key = key_of(&group);
                     let of = |(listed, series): &(Arc<Listed>, Series)| {
                         Some(series.counts[*listed.get(&key)?].clone())
                     };
-                    drop(name);
                     Value { group, records, series: series.and_then(of).unwrap_or_default() }
                 });
             let values: Vec<Value> = values.collect();
