@@ -305,8 +305,9 @@ fn a_session_is_good_where_there_are_tokens_too_and_files_need_none() {
     assert_eq!(named("/v1/events", &format!("{}{own}", bearer(&token))), 200, "behind a proxy");
     let other = "origin: https://evil.example\r\n";
     assert_eq!(named("/v1/events", &format!("{}{other}", bearer(&token))), 403);
-    assert_eq!(named("/v1/events", ""), 401);
-    assert_eq!(named("/v1/status", ""), 401);
+    for path in ["/v1/events", "/v1/summary", "/v1/records/0", "/v1/status", "/v1/checkpoint"] {
+        assert_eq!(named(path, ""), 401, "{path}");
+    }
     for _ in 0..60 {
         assert_eq!(named("/page/index.html", ""), 200, "a page is many files");
     }
