@@ -93,6 +93,7 @@ fn coverage_says_which_records_are_signed_and_which_a_copy_elsewhere_has() {
         found["anchors"].as_array().is_some_and(|all| !all.is_empty()).then_some(found)
     });
     assert_eq!(covered["ranges"][0]["state"], "anchored", "{covered}");
+    assert_eq!(covered["contradictions"], Value::Array(Vec::new()));
     assert_eq!(covered["ranges"][0]["first_seq"], 0);
     assert_eq!(covered["keys"][0]["signs_now"], true);
     assert_eq!(covered["keys"][0]["fingerprint"].as_str().map(str::len), Some(64));
