@@ -49,8 +49,7 @@ fn a_question_is_made_of_filters_bars_and_a_part_of_the_time_and_the_address_hol
     assert_eq!(of_s3, count(&["--type", "s3:*"]));
     assert!(browser.address().contains("type=s3"), "{}", browser.address());
     // One of a bar, which says how many there are.
-    let label = browser
-        .value("document.querySelector('[data-top=actor] button.bar').title");
+    let label = browser.value("document.querySelector('[data-top=actor] button.bar').title");
     let label = label.as_str().expect("text").to_owned();
     let actor = label.rsplit_once(": ").expect(&label).0.to_owned();
     browser.click("[data-top=actor] button.bar");
