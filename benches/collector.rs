@@ -5,116 +5,27 @@
 //! a median of runs made in turn. Nothing is asserted here. `BENCH_DIR` says
 //! where the logs go (default: the working directory), `BENCH_LOG_MB` how large
 //! the log beside `health` is (default: 1000). After `--`: only `health`, `socket`
-//! or `latency`.
+//! `latency`
+//! or `ids`.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use auditctl::audit::{AuditLog, Durability, Event, Options};
 
+#[path = "support/serving.rs"]
+mod serving;
+use serving::{
+    CLIENTS, Collector, auditctl, hand_in, line, median, percentile, pipelined, settings, temporary,
+};
+
 const RUNS: usize = 5;
-const CLIENTS: usize = 4;
-
-fn temporary() -> tempfile::TempDir {
-    let dir = std::env::var_os("BENCH_DIR").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
-    tempfile::tempdir_in(dir).unwrap()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn percentile(mut values: Vec<Duration>, part: f64) -> Duration {
-    values.sort();
-    values[((values.len() - 1) as f64 * part) as usize]
-}
-
-fn auditctl(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_auditctl"));
-    command.env_clear().current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null());
-    command
-}
-
-struct Collector(Child);
-
-impl Collector {
-    fn start(dir: &Path, settings: &str) -> Self {
-        std::fs::write(dir.join("auditctl.toml"), settings).unwrap();
-        let mut child =
-            auditctl(dir).args(["serve", "--http", "off"]).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("ready:") {
-            line.clear();
-            assert!(lines.read_line(&mut line).unwrap() > 0, "the collector did not start");
-        }
-        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        Self(child)
-    }
-
-    fn peak_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// W1: about 300 bytes a record.
-fn line(n: usize) -> String {
-    format!(
-        "{{\"event_type\":\"data_access\",\"actor\":\"alice\",\"source\":\"service-{}\",\
-         \"outcome\":\"success\",\"details\":{{\"index\":{n},\"data\":\"the quick brown fox jumps \
-         over the lazy dog\",\"ip\":\"10.248.16.43\",\"user_agent\":\"Mozilla/5.0 (X11; Linux \
-         x86_64)\"}}}}\n",
-        n % 500
-    )
-}
-
-/// Events a second over all clients, until the last is acknowledged; the
-/// collector's peak memory.
-fn pipelined(durability: &str, events: usize) -> (f64, u64) {
-    let dir = temporary();
-    let settings = format!(
-        "durability = \"{durability}\"\nmax_segment_size = \"1GiB\"\n[rate_limit]\nenabled = false\n"
-    );
-    let collector = Collector::start(dir.path(), &settings);
-    let each = events / CLIENTS;
-    let text: String = (0..each).map(line).collect();
-    let begun = Instant::now();
-    std::thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            let stream = UnixStream::connect(dir.path().join("logs/audit.sock")).unwrap();
-            let mut answers = stream.try_clone().unwrap();
-            let text = &text;
-            scope.spawn(move || (&stream).write_all(text.as_bytes()).unwrap());
-            scope.spawn(move || {
-                let mut buffer = vec![0; 64 * 1024];
-                let mut answered = 0;
-                while answered < each {
-                    let read = answers.read(&mut buffer).unwrap();
-                    assert!(read > 0, "the collector hung up");
-                    answered += memchr::memchr_iter(b'\n', &buffer[..read]).count();
-                }
-            });
-        }
-    });
-    let rate = (each * CLIENTS) as f64 / begun.elapsed().as_secs_f64();
-    (rate, collector.peak_kib())
-}
 
 /// How long one event takes to be acknowledged, and one write with fdatasync.
 fn latency(rounds: usize) -> (Duration, Duration, Duration, Duration) {
@@ -184,13 +95,53 @@ fn main() {
     if wanted("latency") {
         acknowledgement();
     }
+    if wanted("ids") {
+        ids();
+    }
+}
+
+/// The event of [`line`], with an id of its own.
+fn with_id(n: usize) -> String {
+    line(n).replacen('{', &format!("{{\"id\":\"order-{n:08}\","), 1)
+}
+
+/// What ids cost: events a second with and without, and how long it takes to open a log of so many.
+fn ids() {
+    const IDS: usize = 1_000_000;
+    let settings = settings("interval");
+    let (mut ratios, mut starts) = (Vec::new(), Vec::new());
+    for with in [true, false] {
+        let dir = temporary();
+        let mut collector = Collector::start(dir.path(), &settings);
+        hand_in(dir.path(), IDS, if with { &with_id } else { &line });
+        let peak = collector.peak_kib();
+        for _ in 0..RUNS {
+            collector.stop();
+            let begun = Instant::now();
+            collector = Collector::start(dir.path(), &settings);
+            starts.push(begun.elapsed().as_secs_f64());
+        }
+        println!("{IDS} events, each with an id: {with}");
+        println!("  ready again after   {:>12.2} s", median(std::mem::take(&mut starts)));
+        println!("  collector           {:>12.1} MiB at its peak", peak as f64 / 1024.0);
+    }
+    for _ in 0..9 {
+        let mut rates = [0.0, 0.0];
+        for (rate, with) in rates.iter_mut().zip([true, false]) {
+            let dir = temporary();
+            let _collector = Collector::start(dir.path(), &settings);
+            *rate = hand_in(dir.path(), 200_000, if with { &with_id } else { &line });
+        }
+        ratios.push(rates[0] / rates[1]);
+    }
+    println!("  with ids to without {:>12.2} times the events a second\n", median(ratios));
 }
 
 fn socket() {
     let (mut interval, mut commit, mut peak) = (Vec::new(), Vec::new(), 0);
     for _ in 0..RUNS {
         for (durability, rates) in [("interval", &mut interval), ("commit", &mut commit)] {
-            let (rate, kib) = pipelined(durability, 400_000);
+            let (rate, kib) = pipelined(&settings(durability), 400_000);
             rates.push(rate);
             peak = peak.max(kib);
         }

@@ -3,12 +3,14 @@
 //!
 //! Nothing here serves anybody: the file of tokens is read and changed, a secret
 //! is told from a mistyped one, a certificate and its key are loaded. The
-//! collector asks; `auditctl token` changes.
+//! collector asks; `auditctl token` changes. `trust` is for those who send to others.
 
 mod role;
 mod secret;
 mod token;
 mod token_file;
+#[cfg(any(feature = "alerts", feature = "witness"))]
+pub(crate) mod trust;
 
 pub mod tls;
 

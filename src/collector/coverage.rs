@@ -19,7 +19,7 @@ use super::reply::{App, error};
 use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint};
 use crate::audit::keys::histories::{Kept, KnownHead};
-use crate::audit::read::verify::key_stretches;
+use crate::audit::read::verify::{Anchor, key_stretches};
 use crate::health::Elsewhere;
 
 /// Who asks again within this gets the same answer.
@@ -193,6 +193,12 @@ fn heads(hub: &Hub) -> Vec<KnownHead> {
     let pushed = pushed.and_then(|to| super::pushed_heads(to, Some(log_id)).ok());
     let backups = hub.coverage.elsewhere.heads(&*hub.log.options().fs, log_id);
     pushed.into_iter().flatten().chain(backups).collect()
+}
+
+/// Those of them that do not fit the log.
+pub(super) fn contradicting(hub: &Hub) -> Vec<Anchor> {
+    let found = hub.log.compare(&heads(hub)).unwrap_or_default();
+    found.iter().filter_map(|it| Anchor::parse(&it.name, it.note.as_bytes()).ok()).collect()
 }
 
 /// Those that the log's keys signed in this epoch, and that the log's tree agrees with.

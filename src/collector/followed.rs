@@ -2,20 +2,21 @@
 //! beginning is recorded (`audit_reads`), and what goes on from there is not again, or what
 //! is recorded would be followed for ever.
 //!
-//! What goes on is what asks the same behind the last answer's end. Whoever goes back asks
-//! for what nobody recorded, and is recorded like anybody.
+//! What goes on is what asks the same about records that were not there yet when the
+//! beginning was recorded. Whoever asks for older ones asks for what nobody recorded, page by
+//! page, and is recorded like anybody.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::access::digest;
-use crate::audit::read::query::{Answer, Order, Query, Request, Want};
+use crate::audit::read::query::{Answer, Query, Request};
 use crate::audit::tree::merkle::Hash;
 
 /// Questions that one asker may follow at once.
 const AT_ONCE: usize = 8;
 
-/// What one asker follows: which question, and from which record on.
+/// What one asker follows: which question, and where the log ended when it was recorded.
 #[derive(Debug, Default)]
 pub(super) struct Followed(Mutex<VecDeque<(Hash, u64)>>);
 
@@ -24,24 +25,25 @@ impl Followed {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a question goes on with one that was answered.
+    /// Whether a question goes on with one that was answered: it is about records alone that
+    /// were not there when that was recorded.
     pub(super) fn goes_on(&self, request: &Request, query: &Query) -> bool {
         let Some(which) = which(request) else { return false };
         let from = query.filter.first_seq();
-        self.table().iter().any(|(known, next)| *known == which && *next <= from)
+        self.table().iter().any(|(known, horizon)| *known == which && *horizon <= from)
     }
 
-    /// It was answered, and if it was to be recorded, it is.
+    /// It was answered, and if it was to be recorded, it is. What is asked about a range that
+    /// has an end is not followed.
     pub(super) fn answered(&self, request: &Request, query: &Query, answer: &Answer) {
-        let Some(which) = which(request) else { return };
-        let is_oldest = matches!(query.want, Want::Records { order: Order::Oldest, .. });
-        let next = match answer.next(query) {
-            Some((from, _)) if is_oldest => from,
-            _ => answer.end,
+        let Some(which) = which(request).filter(|_| query.filter.end_seq() == u64::MAX) else {
+            return;
         };
         let mut table = self.table();
-        table.retain(|(known, _)| *known != which);
-        table.push_back((which, next));
+        let at = table.iter().position(|(known, _)| *known == which);
+        // The first horizon stays: the log knows of all behind it.
+        let first = at.and_then(|at| table.remove(at)).unwrap_or((which, answer.end));
+        table.push_back(first);
         while table.len() > AT_ONCE {
             table.pop_front();
         }
@@ -113,13 +115,23 @@ mod tests {
         }
     }
 
+    /// What a first page left is read page by page, and each is recorded.
     #[test]
-    fn a_page_that_is_full_goes_on_behind_its_last_record() {
+    fn what_was_there_already_does_not_go_on_however_small_the_first_page_was() {
         let followed = Followed::default();
-        let (request, query) = asked(r#"{"follow":true,"seq":"5..","order":"oldest","limit":0}"#);
-        followed.answered(&request, &query, &answer(100, Some(41)));
-        assert!(goes_on(&followed, r#"{"follow":true,"seq":"42..","order":"oldest","limit":0}"#));
-        assert!(!goes_on(&followed, r#"{"follow":true,"seq":"41..","order":"oldest","limit":0}"#));
+        let (request, query) = asked(r#"{"follow":true,"seq":"0..","order":"oldest","limit":1}"#);
+        followed.answered(&request, &query, &answer(100, Some(0)));
+        for older in ["1..", "99..", "1..100"] {
+            let json = format!(r#"{{"follow":true,"seq":"{older}","order":"oldest","limit":0}}"#);
+            assert!(!goes_on(&followed, &json), "{older}");
+            let (request, query) = asked(&json);
+            followed.answered(&request, &query, &answer(200, None));
+        }
+        assert!(goes_on(&followed, r#"{"follow":true,"seq":"100..","order":"oldest","limit":0}"#));
+        let followed = Followed::default();
+        let (request, query) = asked(r#"{"follow":true,"seq":"0..2","limit":1}"#);
+        followed.answered(&request, &query, &answer(100, Some(0)));
+        assert!(!goes_on(&followed, r#"{"follow":true,"seq":"100.."}"#), "a range with an end");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, options, post};
+use axum::routing::{MethodRouter, delete, get, options, post};
 use axum::{Extension, Router};
 use serde_json::{Value, json};
 
@@ -55,6 +55,7 @@ fn handler(endpoint: Endpoint) -> MethodRouter<App> {
         Endpoint::Status => get(page::get_status),
         Endpoint::Summary => get(page::get_summary),
         Endpoint::Record => get(page::get_record),
+        Endpoint::EndSession => delete(page::end_session),
         Endpoint::Events => post(post_events),
         Endpoint::Records => get(get_events),
         Endpoint::Ingest => post(post_ingest),
@@ -119,37 +120,66 @@ async fn get_events(
     }
     let query::Answered { question, answer: found, share } = answered;
     let told = told_in_headers(&found, &question.query);
-    let (kind, body) = match (form, found.lines()) {
+    // Up to a page of records becomes another form: no work for a thread that serves others.
+    let made = tokio::task::spawn_blocking(move || body(&found, &question, form, &columns));
+    let (kind, body) = match made.await {
+        Ok(Ok(made)) => made,
+        Ok(Err(Unmade::TooLarge)) => {
+            let text = "fields: this table is too large; name fewer columns, or set a limit";
+            return error(StatusCode::BAD_REQUEST, "usage", text);
+        }
+        Ok(Err(Unmade::Failed(failed))) => {
+            return error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed);
+        }
+        Err(failed) => {
+            return error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed.to_string());
+        }
+    };
+    let mut response = (StatusCode::OK, Body::from(charged(body, share))).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().extend(told);
+    response
+}
+
+/// A table has so many bytes at most: what a query was charged for.
+const MAX_TABLE: usize = 12 << 20;
+
+/// Why an answer has no body.
+enum Unmade {
+    TooLarge,
+    Failed(String),
+}
+
+/// What is sent of an answer, and as what.
+fn body(
+    found: &Answer,
+    question: &Question,
+    form: Records,
+    columns: &[Column],
+) -> Result<(&'static str, Vec<u8>), Unmade> {
+    match (form, found.lines()) {
         (Records::Lines, Some(lines)) => {
             let mut body = Vec::with_capacity(lines.bytes() + lines.len());
             for line in lines.iter() {
                 body.extend_from_slice(line);
                 body.push(b'\n');
             }
-            (LINES, body)
+            return Ok((LINES, body));
         }
         (Records::Ocsf, Some(lines)) => {
-            (LINES, ocsf::events(lines.iter(), &found.history).into_bytes())
+            return Ok((LINES, ocsf::events(lines.iter(), &found.history).into_bytes()));
         }
         (Records::Csv, Some(lines)) => {
-            (CSV, csv::records(lines.iter(), &columns, true).into_bytes())
+            let table = csv::bounded(lines.iter(), columns, true, MAX_TABLE);
+            return Ok((CSV, table.ok_or(Unmade::TooLarge)?.into_bytes()));
         }
-        _ => match groups_csv(&found, &question).filter(|_| form == Records::Csv) {
-            Some(text) => (CSV, text.into_bytes()),
-            None => match found.to_json(&question) {
-                Ok(document) => ("application/json", (document + "\n").into_bytes()),
-                Err(failed) => {
-                    let text = failed.to_string();
-                    return error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &text);
-                }
-            },
-        },
-    };
-    drop(found);
-    let mut response = (StatusCode::OK, Body::from(charged(body, share))).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response.headers_mut().extend(told);
-    response
+        _ => {}
+    }
+    if let Some(text) = groups_csv(found, question).filter(|_| form == Records::Csv) {
+        return Ok((CSV, text.into_bytes()));
+    }
+    let document = found.to_json(question).map_err(|failed| Unmade::Failed(failed.to_string()))?;
+    Ok(("application/json", (document + "\n").into_bytes()))
 }
 
 fn groups_csv(answer: &Answer, question: &Question) -> Option<String> {
@@ -169,6 +199,7 @@ fn told_in_headers(answer: &Answer, query: &audit::read::query::Query) -> Header
     for (name, value) in [
         (NEXT_HEADER, answer.next(query).map(range)),
         (PRUNED_HEADER, answer.pruned.map(range)),
+        (MISSING_HEADER, answer.missing.map(range)),
         (UNREADABLE_HEADER, of_number(answer.unreadable)),
         (DAMAGED_HEADER, of_number(answer.damaged.len() as u64)),
     ] {
@@ -186,6 +217,8 @@ const LINES: &str = "application/x-ndjson";
 const NEXT_HEADER: &str = "auditctl-next-seq";
 /// Records that were asked about and that retention has removed.
 const PRUNED_HEADER: &str = "auditctl-pruned";
+/// Records that were asked about, that are signed, and that the log's files do not hold.
+const MISSING_HEADER: &str = "auditctl-missing";
 /// How many lines are no records.
 const UNREADABLE_HEADER: &str = "auditctl-unreadable";
 /// How many places could not be read.

@@ -253,6 +253,7 @@ struct Hub {
     turns: Arc<turns::Turns>,
     imports: Arc<imports::Imports>,
     queries: Arc<Semaphore>,
+    summaries: Arc<Semaphore>,
     audit_reads: bool,
     /// Tokens of an hour, for the page.
     sessions: sessions::Sessions,
@@ -293,6 +294,7 @@ impl Hub {
                 options.max_connections_per_address,
             ),
             queries: Arc::new(Semaphore::new(query::AT_ONCE)),
+            summaries: Arc::new(Semaphore::new(query::AT_ONCE / 2)),
             audit_reads: options.audit_reads,
             sessions: sessions::Sessions::new(),
             door: None,

@@ -27,6 +27,26 @@ pub(super) fn refused_query(hub: &Hub, refused: &Refused) -> Response {
     error(status, refused.kind(), &refused.to_string())
 }
 
+/// Columns that a table may have.
+const MAX_COLUMNS: usize = 64;
+
+/// Each once, and not more than a table needs: a row is made for each of many records.
+fn columns_of(text: &str) -> Result<Vec<Column>, String> {
+    if text.matches(',').count() >= MAX_COLUMNS * 2 {
+        return Err(format!("at most {MAX_COLUMNS} columns"));
+    }
+    let columns = Column::parse_list(text)?;
+    if columns.len() > MAX_COLUMNS {
+        return Err(format!("at most {MAX_COLUMNS} columns"));
+    }
+    let mut names: Vec<&str> = columns.iter().map(Column::name).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|two| two[0] == two[1]) {
+        Some(twice) => Err(format!("{} stands there twice", twice[0].escape_debug())),
+        None => Ok(columns),
+    }
+}
+
 /// What a URL's keys say.
 pub(super) struct Form {
     pub(super) request: query::Asked,
@@ -59,7 +79,7 @@ pub(super) fn request_of(text: &str) -> Result<Form, String> {
                 _ => return Err(format!("{key}: true or false is expected")),
             },
             "fields" => {
-                let new = Column::parse_list(&value).map_err(|why| format!("fields: {why}"))?;
+                let new = columns_of(&value).map_err(|why| format!("fields: {why}"))?;
                 if columns.replace(new).is_some() {
                     return Err("fields: only once".to_owned());
                 }

@@ -15,6 +15,7 @@ pub(super) enum Endpoint {
     Status,
     Summary,
     Record,
+    EndSession,
     Events,
     Records,
     Ingest,
@@ -149,6 +150,13 @@ pub(super) const ROUTES: &[Route] = &[
         "how the log and its writer are: what the page shows",
     ),
     route(
+        &Method::DELETE,
+        "/v1/session",
+        Endpoint::EndSession,
+        Open::With(Right::Health),
+        "end the session whose token is shown",
+    ),
+    route(
         &Method::GET,
         "/v1/openapi.yaml",
         Endpoint::OpenApi,
@@ -246,7 +254,7 @@ pub(super) fn document() -> Value {
 pub(super) fn listing() -> String {
     let mut text = String::new();
     for route in ROUTES.iter().filter(|route| route.is_listed()) {
-        text += &format!("{:5} {:17} {}\n", route.method.as_str(), route.path, route.what);
+        text += &format!("{:6} {:17} {}\n", route.method.as_str(), route.path, route.what);
     }
     text
 }

@@ -184,6 +184,14 @@ impl Sessions {
         table.open.iter().any(|open| open.number == session.number)
     }
 
+    /// Ends it before its time.
+    pub(super) fn end(&self, session: &Session, clock: &dyn Clock) {
+        let mut table = self.table(clock.boot_ms());
+        let at = table.open.iter().position(|open| open.number == session.number);
+        let over = at.and_then(|at| table.open.remove(at));
+        table.bury(over);
+    }
+
     /// When it may ask again, if not now.
     pub(super) fn limited(&self, session: &Session, clock: &dyn Clock) -> Option<Duration> {
         let key = session.number.to_string();

@@ -10,16 +10,16 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::Hub;
 use super::gate::Caller;
 use super::intake::guest;
 use super::reply::{App, answer, error};
+use super::{Hub, coverage};
 use crate::audit::LogPaths;
 use crate::audit::read::error::ReadError;
 use crate::audit::read::verify::{Report, Request, verify};
 use crate::audit::read::watch::{Stage, Watch};
 use crate::clock::Timestamp;
-use crate::health::{FoundBy, next_steps, note_verified};
+use crate::health::{Findings, FoundBy, next_steps, note_verified};
 
 /// Of all that runs on the machine it comes last.
 const NICE: i32 = 15;
@@ -92,17 +92,20 @@ impl Verification {
 
     /// Begins one; false while another runs.
     fn begin(&self, hub: &Arc<Hub>, by: String) -> Result<bool, std::io::Error> {
-        let mut known = self.known();
-        if known.run.as_ref().is_some_and(|run| run.end.is_none()) {
-            return Ok(false);
-        }
-        self.0.done.store(0, Ordering::Relaxed);
-        self.0.total.store(0, Ordering::Relaxed);
         let began = hub.log.options().clock.now();
+        {
+            let mut known = self.known();
+            if known.run.as_ref().is_some_and(|run| run.end.is_none()) {
+                return Ok(false);
+            }
+            self.0.done.store(0, Ordering::Relaxed);
+            self.0.total.store(0, Ordering::Relaxed);
+            known.run = Some(Run { began, ended: None, by, end: None });
+        }
+        // Not under the lock: one that cannot begin ends at once, and takes it.
         let ending = Ending { shared: Arc::clone(&self.0), hub: Arc::clone(hub) };
         let thread = std::thread::Builder::new().name("collector-verify".to_owned());
         thread.spawn(move || ending.run(began))?;
-        known.run = Some(Run { began, ended: None, by, end: None });
         Ok(true)
     }
 }
@@ -118,14 +121,15 @@ impl Ending {
         let options = self.hub.log.options();
         let verified = on_one_thread(|| {
             let key = self.hub.log.verifier_key().parse().ok();
-            let request = Request { key, now, ..Request::default() };
+            // What is in reach and does not fit is held against it, as by `auditctl verify`.
+            let anchors = coverage::contradicting(&self.hub);
+            let request = Request { key, now, anchors, ..Request::default() };
             let watch = Progress { shared: &self.shared, hub: &self.hub };
             verify(&options.fs, &options.dir, &request, &watch).map(|(report, _)| report)
         });
         let (end, result) = match verified {
             Ok(Ok(report)) => {
-                let paths = LogPaths::new(&options.dir);
-                note_verified(&*options.fs, &paths, &report, FoundBy::Verify, false);
+                self.tell_health(&report);
                 (End::Done, Some(self.result(&report)))
             }
             Ok(Err(ReadError::Interrupted)) => (End::Cancelled, None),
@@ -133,6 +137,20 @@ impl Ending {
             Err(failed) => (End::Failed(failed), None),
         };
         self.note(end, result);
+    }
+
+    /// What a comparison with copies found, only one with the same copies ends: this run sees
+    /// those that are in the collector's reach.
+    fn tell_health(&self, report: &Report) {
+        let options = self.hub.log.options();
+        let paths = LogPaths::new(&options.dir);
+        let of_copies = match Findings::load(&*options.fs, &paths) {
+            Findings::Some(found) => found.is_of_copies(),
+            _ => false,
+        };
+        if !(report.passed() && of_copies) {
+            note_verified(&*options.fs, &paths, report, FoundBy::Verify, false);
+        }
     }
 
     fn note(&self, end: End, result: Option<Value>) {

@@ -264,6 +264,7 @@ keys! {
     health.witness_age_critical [SECOND, 366 * DAY] (reloads): "Critical when it is this old";
     health.drill_age_warn [0, 3_660 * DAY] (reloads): "Warn when no restore drill was made for this long; 0s never warns";
     witness.policy: "A C2SP tlog-policy with the witnesses that cosign this log's checkpoints, each with its URL; the collector asks them; unless set, nobody is asked";
+    witness.ca_file: "A file with certificates (PEM) to trust beside the system's, when witnesses are asked over https";
     witness.interval [SECOND, DAY] recommended [10 * SECOND, HOUR]: "How often witnesses are asked at most, when the log has grown";
     backup.destination: "The destination of every backup: s3://BUCKET/PREFIX, az://… or gs://…; a bucket alone needs --cloud with each command";
     backup.output_dir: "Where backups are written";

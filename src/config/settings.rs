@@ -262,6 +262,8 @@ pub struct HealthSettings {
 pub struct WitnessSettings {
     /// A C2SP tlog-policy with the witnesses that cosign this log's checkpoints, each with its URL; the collector asks them; unless set, nobody is asked.
     pub policy: Option<PathBuf>,
+    /// A file with certificates (PEM) to trust beside the system's, when witnesses are asked over https.
+    pub ca_file: Option<PathBuf>,
     /// How often witnesses are asked at most, when the log has grown.
     pub interval: Duration,
 }
@@ -448,7 +450,7 @@ impl Default for HealthSettings {
 
 impl Default for WitnessSettings {
     fn default() -> Self {
-        Self { policy: None, interval: seconds(10) }
+        Self { policy: None, ca_file: None, interval: seconds(10) }
     }
 }
 

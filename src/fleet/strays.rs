@@ -64,10 +64,10 @@ impl Run<'_> {
 
     /// The objects of tables that nothing proves, of logs that have some.
     pub(super) fn strays(&self, fleet: &mut Fleet) -> Result<(), ArchiveError> {
-        let mut proven: HashMap<String, (HashSet<String>, Vec<String>, u64)> = HashMap::new();
+        let mut proven: HashMap<String, (&HashSet<String>, Vec<String>, u64)> = HashMap::new();
         for report in &fleet.logs {
             if let Some(names) = &report.proven {
-                proven.insert(report.id.clone(), (names.clone(), Vec::new(), 0));
+                proven.insert(report.id.clone(), (names, Vec::new(), 0));
             }
         }
         if proven.is_empty() {
@@ -101,11 +101,11 @@ impl Run<'_> {
                 Ok(())
             })?;
         }
+        let found = proven.into_iter().filter(|(_, (.., count))| *count > 0);
+        let mut found: HashMap<_, _> =
+            found.map(|(id, (_, strays, count))| (id, (strays, count))).collect();
         for report in &mut fleet.logs {
-            let Some((_, strays, count)) = proven.remove(&report.id) else { continue };
-            if count == 0 {
-                continue;
-            }
+            let Some((strays, count)) = found.remove(&report.id) else { continue };
             let objects =
                 if count == 1 { "1 object".to_owned() } else { format!("{count} objects") };
             let what = format!(

@@ -125,6 +125,14 @@ impl Found {
         self.kinds.iter().filter_map(known).collect()
     }
 
+    /// Whether it may have been found by a comparison with a copy of a head: then only another
+    /// one says that it is over.
+    #[must_use]
+    pub fn is_of_copies(&self) -> bool {
+        let of_copies = [Finding::Diverged, Finding::Restored, Finding::Truncated];
+        self.against || self.known().iter().any(|kind| of_copies.contains(kind))
+    }
+
     /// Leaves it for `health`.
     ///
     /// # Errors

@@ -87,7 +87,9 @@ fn title(column: &Column) -> String {
 
 fn row(line: &[u8], columns: &[Column], ascii: bool) -> Vec<String> {
     let Some(row) = Column::row(columns, line) else {
-        return vec![shortened(&String::from_utf8_lossy(line), ascii)];
+        let text = shortened(&String::from_utf8_lossy(line), ascii);
+        let shown = |char: char| if ascii && !char.is_ascii() { '?' } else { char };
+        return vec![text.chars().map(shown).collect()];
     };
     let text = |(cell, column): (Option<Cell>, &Column)| match cell {
         None => "-".to_owned(),

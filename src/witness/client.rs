@@ -19,6 +19,7 @@ use super::notice::WitnessNotice;
 use super::protocol;
 use super::round::{Alarm, Asked, Next, Round};
 use super::status::{StandingOf, WitnessStatus};
+use crate::access::trust::Trust;
 use crate::audit::keys::checkpoint::{SignedCheckpoint, read_note};
 use crate::audit::keys::histories::{Kept, KnownHead};
 use crate::audit::keys::policy::Policy;
@@ -50,6 +51,8 @@ pub struct ClientOptions {
     pub policy: Policy,
     /// At most so often.
     pub interval: Duration,
+    /// Certificates to trust beside the system's, as PEM.
+    pub authorities: Option<Vec<u8>>,
     /// Told what an operator should know.
     pub warn: Arc<Warn>,
 }
@@ -67,6 +70,9 @@ pub enum ClientError {
     /// No witness of the policy has an address.
     #[error("none of the policy's witnesses has an address and a key that this version knows")]
     Nobody,
+    /// The certificates cannot be used.
+    #[error("the file {0}")]
+    Authorities(String),
     /// An address cannot be used.
     #[error("the address of a witness: {0}")]
     Address(String),
@@ -106,12 +112,13 @@ impl Stop {
 }
 
 impl Client {
-    /// Finds the policy good for asking, before anything is started.
+    /// Finds the policy and the certificates good for asking, before anything is started.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn check(policy: &Policy) -> Result<(), ClientError> {
-        witnesses(policy).map(drop)
+    pub fn check(policy: &Policy, authorities: Option<&[u8]>) -> Result<(), ClientError> {
+        witnesses(policy)?;
+        trust(authorities).map(drop)
     }
 
     /// Begins to ask.
@@ -124,7 +131,8 @@ impl Client {
             .enable_all()
             .build()
             .map_err(|error| failed(error.to_string()))?;
-        let client = http::client(TIMEOUT).map_err(failed)?;
+        let trust = trust(options.authorities.as_deref())?;
+        let client = http::client(TIMEOUT, trust.as_ref()).map_err(failed)?;
         let asked = witnesses(&options.policy)?;
         let now = log.options().clock.now();
         let status = WitnessStatus { since: now, pid: std::process::id(), ..Default::default() };
@@ -184,6 +192,10 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn trust(authorities: Option<&[u8]>) -> Result<Option<Trust>, ClientError> {
+    authorities.map(Trust::parse).transpose().map_err(ClientError::Authorities)
 }
 
 fn witnesses(policy: &Policy) -> Result<Vec<Asked>, ClientError> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, Url, redirect, retry};
 
+use crate::access::trust::{self, Trust};
 use crate::coded::chain;
 
 /// Of an answer so many bytes are read: more than a note has.
@@ -23,8 +24,11 @@ pub(super) struct Reply {
 }
 
 /// A client for all witnesses: it keeps connections open.
-pub(super) fn client(timeout: Duration) -> Result<Client, String> {
+pub(super) fn client(timeout: Duration, trust: Option<&Trust>) -> Result<Client, String> {
+    let mut tls = trust::client(trust).map_err(|error| chain(&error))?;
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Client::builder()
+        .tls_backend_preconfigured(tls)
         .user_agent(concat!("auditctl/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .retry(retry::never())

@@ -188,4 +188,6 @@ mod who;
 mod witness;
 #[cfg(feature = "witness")]
 mod witness_others;
+#[cfg(all(feature = "witness", feature = "alerts", feature = "tls"))]
+mod witness_tls;
 mod zones;

@@ -55,6 +55,32 @@ fn the_dashboard_is_json_with_a_query_in_every_panel() {
     }
 }
 
+/// Grafana's own types, as tests/fixtures/README.md says. What Grafana does not know it leaves out without a word.
+#[test]
+fn the_dashboard_is_what_the_schema_of_grafana_asks_for() {
+    const CHECK: &str = "import json, sys, jsonschema_rs\n\
+        schema, document = (json.load(open(path, encoding='utf-8')) for path in sys.argv[1:])\n\
+        wrong = [error.message for error in jsonschema_rs.validator_for(schema).iter_errors(document)]\n\
+        sys.exit('\\n'.join(wrong) or 0)\n";
+    let Some(python) = crate::fetched::http_python() else { return };
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let checked = |dashboard: &Path| {
+        let schema = fixtures.join("grafana-dashboard.schema.json");
+        let arguments = [schema.as_path(), dashboard];
+        run(Command::new(&python).args(["-c", CHECK]).args(arguments)).expect("python")
+    };
+    let good = checked(&shipped("grafana/auditctl.json"));
+    assert!(good.status.success(), "{}", said(&good));
+    let dir = Dir::new();
+    let text = std::fs::read_to_string(shipped("grafana/auditctl.json")).expect("shipped");
+    for (right, wrong) in [("\"refresh\"", "\"refersh\""), ("\"w\": 24", "\"w\": \"24\"")] {
+        let path = dir.path().join("wrong.json");
+        std::fs::write(&path, text.replacen(right, wrong, 1)).expect("written");
+        let bad = checked(&path);
+        assert_eq!(bad.status.code(), Some(1), "{wrong} is refused: {}", said(&bad));
+    }
+}
+
 /// systemd's own judgement, on the units as shipped but for the program's path,
 /// which has to exist.
 #[test]

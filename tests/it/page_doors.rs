@@ -60,9 +60,12 @@ fn as_nobody(collector: &Serving, line: &str) -> Value {
     const ASK: &str = "
 import socket, sys
 peer = socket.socket(socket.AF_UNIX)
-peer.connect(sys.argv[1])
 try:
+    peer.connect(sys.argv[1])
     peer.sendall(sys.argv[2].encode() + b'\\n')
+except PermissionError:
+    print('{\"error\":{\"kind\":\"forbidden\"}}')
+    sys.exit()
 except OSError:
     pass
 print(peer.makefile().readline())
@@ -302,8 +305,9 @@ fn a_session_is_good_where_there_are_tokens_too_and_files_need_none() {
     assert_eq!(named("/v1/events", &format!("{}{own}", bearer(&token))), 200, "behind a proxy");
     let other = "origin: https://evil.example\r\n";
     assert_eq!(named("/v1/events", &format!("{}{other}", bearer(&token))), 403);
-    assert_eq!(named("/v1/events", ""), 401);
-    assert_eq!(named("/v1/status", ""), 401);
+    for path in ["/v1/events", "/v1/summary", "/v1/records/0", "/v1/status", "/v1/checkpoint"] {
+        assert_eq!(named(path, ""), 401, "{path}");
+    }
     for _ in 0..60 {
         assert_eq!(named("/page/index.html", ""), 200, "a page is many files");
     }
@@ -381,6 +385,25 @@ fn a_flood_of_sessions_costs_its_user_the_oldest_and_is_refused_at_last() {
     assert!(open.iter().all(|token| ask(&collector, token, "/v1/events?count").0 == 200));
     let (status, answer) = ask(&collector, &over[over.len() - 1], "/v1/events");
     assert_eq!((status, &answer["error"]["kind"]), (401, &json!("session_ended")), "{answer}");
+}
+
+#[test]
+fn who_signs_out_leaves_no_token_behind_that_opens_anything() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, "");
+    let token = open(&collector).token;
+    let sign_out = |more: &str| {
+        let head = "DELETE /v1/session HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n";
+        collector.http(&format!("{head}{more}\r\n")).0
+    };
+    let shown = bearer(&token);
+    assert_eq!(sign_out(&format!("{shown}origin: http://evil.example\r\n")), 403);
+    assert_eq!(sign_out(""), 404);
+    assert_eq!(ask(&collector, &token, "/v1/events").0, 200);
+    assert_eq!(sign_out(&format!("{shown}origin: http://localhost\r\n")), 204);
+    let (status, answer) = ask(&collector, &token, "/v1/events");
+    assert_eq!((status, &answer["error"]["kind"]), (401, &json!("session_ended")), "{answer}");
+    assert_eq!(sign_out(&shown), 401);
 }
 
 /// The records of who has read.
@@ -462,6 +485,15 @@ fn of_what_is_followed_the_beginning_is_recorded_and_whatever_goes_back() {
     follow("&seq=0..");
     follow("&seq=4..");
     assert_eq!(reads(&dir).len(), 3, "what goes back is");
+    // A small beginning opens nothing that was there already.
+    let small = |seq: &str, limit: u64| {
+        let path =
+            format!("/v1/events?actor=alice&follow=true&order=oldest&limit={limit}&seq={seq}");
+        assert_eq!(ask(&collector, &token, &path).0, 200);
+    };
+    small("0..", 1);
+    small("1..", 0);
+    assert_eq!(reads(&dir).len(), 5);
 
     // The same at the socket.
     let mut peer = collector.connect();
@@ -472,11 +504,11 @@ fn of_what_is_followed_the_beginning_is_recorded_and_whatever_goes_back() {
         answer["ok"]["query"]["end"].as_u64().unwrap_or_else(|| panic!("{answer}"))
     };
     let end = ask("900..");
-    assert_eq!(reads(&dir).len(), 4);
+    assert_eq!(reads(&dir).len(), 6);
     assert_eq!(ask(&format!("{}..", end + 1)), end + 1, "its own record came in between");
-    assert_eq!(reads(&dir).len(), 4);
+    assert_eq!(reads(&dir).len(), 6);
     ask("0..");
-    assert_eq!(reads(&dir).len(), 5);
+    assert_eq!(reads(&dir).len(), 7);
 }
 
 #[test]
@@ -591,7 +623,16 @@ fn records_and_groups_come_as_a_table() {
     }
     let (_, _, body) = table("/v1/events?type=login&group_by=outcome&format=csv", "");
     assert_eq!(body, "group,records,type\n,1,missing\n");
-    for bad in ["count=true&format=csv", "fields=seq&format=json", "fields=nothing", "format=tsv"] {
+    let many: Vec<String> = (0..65).map(|nth| format!("details.a{nth}")).collect();
+    for bad in [
+        "count=true&format=csv",
+        "fields=seq&format=json",
+        "fields=nothing",
+        "format=tsv",
+        "format=csv&fields=seq,actor,seq",
+        &format!("format=csv&fields={}", many.join(",")),
+        &format!("format=csv&fields=details{}", ",details".repeat(2_000)),
+    ] {
         assert_eq!(table(&format!("/v1/events?{bad}"), "").0, 400, "{bad}");
     }
 }
@@ -695,7 +736,9 @@ fn the_command_prints_an_address_that_lets_in_and_says_why_where_it_cannot() {
     let collector = Serving::start_with(&dir, "", &["--http", "off"], &[]);
     let (code, _, err) = run(&dir, &["open"]);
     assert_eq!(code, 2, "{err}");
-    assert!(err.contains("collector.http") && err.contains("[no_http]"), "{err}");
+    assert!(err.contains("collector.http"), "{err}");
+    let (code, answer) = crate::support::json(&dir, &["open"]);
+    assert_eq!((code, &answer["error"]["kind"]), (2, &json!("no_http")), "{answer}");
     collector.terminate();
 }
 

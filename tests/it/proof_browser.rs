@@ -211,6 +211,26 @@ fn a_forged_proof_is_refused_by_the_browser_and_by_the_program() {
         assert_eq!(code, 1, "{what}");
         std::fs::remove_file(file).expect("removed");
     }
+    // With the checker as it is, and something else in it than a record's proof.
+    let (_, growth, _) = run(&dir, &["prove", "--from", "3"]);
+    let growth: Value = serde_json::from_str(&growth).expect("json");
+    let text = with_document(&html, &growth).replacen("login", "payment.approved", 1);
+    let file = dir.path().join("growth.html");
+    std::fs::write(&file, text).expect("written");
+    browser.open_anew(&address(&file));
+    assert_eq!(verdict(&browser), "refused");
+    assert!(!browser.text("body").contains("payment.approved"), "nobody has checked that");
+    assert_eq!(run(&dir, &["verify", "--proof", "growth.html"]).0, 1);
+    // What stands around the proof is not what was proven.
+    let text = html.replacen("not checked</h1>", "Proof of record 9 of example.com/audit</h1>", 1);
+    std::fs::write(dir.path().join("title.html"), text).expect("written");
+    browser.open_anew(&address(&dir.path().join("title.html")));
+    assert_eq!(verdict(&browser), "consistent");
+    let heading = browser.text("h1");
+    assert!(heading.starts_with("Proof of record 5 of auditctl/"), "{heading}");
+    let (code, _, error) = run(&dir, &["verify", "--proof", "title.html"]);
+    assert_eq!(code, 0);
+    assert!(error.contains("Only that proof was checked"), "{error}");
     // Whole, and by another key: only who compares the key can tell.
     let file = dir.path().join("other.html");
     std::fs::write(&file, with_document(&html, &theirs)).expect("written");

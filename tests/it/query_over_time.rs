@@ -134,7 +134,7 @@ fn on_a_terminal(
     args: &str,
 ) -> Option<String> {
     let program = env!("CARGO_BIN_EXE_auditctl");
-    let command = format!("stty cols {columns} rows 24; {program} {args}");
+    let command = format!("stty cols {columns} rows 24; {program} {args} 2>/dev/null");
     let mut script = Command::new("script");
     script.args(["-q", "-e", "-c", &command, "/dev/null"]).current_dir(dir.path()).env_clear();
     script.env("PATH", "/usr/bin:/bin").env("TERM", "xterm").env("HOME", dir.path());

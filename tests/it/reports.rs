@@ -128,6 +128,25 @@ fn what_is_not_signed_is_not_counted() {
     assert!(!text.contains("mallory"), "{text}");
 }
 
+#[test]
+fn lines_that_claim_the_place_of_a_signed_record_are_not_counted() {
+    let dir = Dir::new();
+    recorded(&dir);
+    let path = dir.log().join("audit.log");
+    let mut text = std::fs::read_to_string(&path).expect("the log");
+    for seq in [0, 3, 5] {
+        let forged = format!(
+            "{{\"seq\":{seq},\"timestamp\":\"2019-02-04T21:09:40.123456Z\",\"event_type\":\"audit.restored\",\"actor\":\"mallory\",\"details\":{{}},\"origin\":{{\"via\":\"engine\"}}}}\n"
+        );
+        text.push_str(&forged.repeat(80));
+    }
+    std::fs::write(&path, text).expect("written");
+    let (_, text) = report(&dir, &[]);
+    for forged in ["mallory", "audit.restored", "2019"] {
+        assert!(!text.contains(forged), "{forged}: {text}");
+    }
+}
+
 fn auditctl_signed(dir: &Dir) -> u64 {
     let (_, note, _) = run(dir, &["checkpoint"]);
     note.lines().nth(1).and_then(|size| size.parse().ok()).expect("a size")

@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::serving::{Serving, refuses_to_start};
 use crate::support::{Dir, PATIENCE, auditctl, eventually, json, ok, records, run};
 
-const EVENT: &str = r#"{"event_type":"login","actor":"alice"}"#;
+pub(crate) const EVENT: &str = r#"{"event_type":"login","actor":"alice"}"#;
 
 /// A running `auditctl witness`, killed when dropped.
 pub(crate) struct Witness {
@@ -111,7 +111,7 @@ fn add_checkpoint(address: SocketAddr, body: &str) -> (u16, String, String) {
 }
 
 /// A log with so many more events; its newest checkpoint.
-fn grow(dir: &Dir, events: usize) -> String {
+pub(crate) fn grow(dir: &Dir, events: usize) -> String {
     let lines = format!("{EVENT}\n").repeat(events);
     std::fs::write(dir.path().join("events"), lines).expect("written");
     ok(dir, &["record", "--file", "events"]);
@@ -137,7 +137,7 @@ fn request(dir: &Dir, old: u64, note: &str) -> String {
 }
 
 /// The witness's operator gets the log's key.
-fn accepted(dir: &Dir) {
+pub(crate) fn accepted(dir: &Dir) {
     std::fs::copy(dir.log().join("audit.pub"), dir.path().join("accepted")).expect("copied");
 }
 
@@ -153,24 +153,29 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
 
 /// A policy in `policy` that asks for this witness.
 fn policy(dir: &Dir, witness: &Witness) -> WitnessKey {
+    policy_at(dir, &format!("{}/", witness.url()))
+}
+
+/// The same, at that address.
+pub(crate) fn policy_at(dir: &Dir, url: &str) -> WitnessKey {
     let key = ok(dir, &["--log-dir", "witness", "witness", "--show-key"]);
-    let text = format!("witness w1 {} {}/\nquorum w1\n", key.trim(), witness.url());
+    let text = format!("witness w1 {} {url}\nquorum w1\n", key.trim());
     std::fs::write(dir.path().join("policy"), text).expect("written");
     key.parse().expect("a key")
 }
 
-const SETTINGS: &str =
+pub(crate) const SETTINGS: &str =
     "[witness]\npolicy = \"policy\"\ninterval = \"1s\"\n[health]\nwitness_age_warn = \"1h\"\n";
 
 fn cosigned(dir: &Dir) -> PathBuf {
     dir.log().join("audit.cosigned")
 }
 
-fn cosigned_size(dir: &Dir) -> u64 {
+pub(crate) fn cosigned_size(dir: &Dir) -> u64 {
     std::fs::read_to_string(cosigned(dir)).map_or(0, |note| size(&note))
 }
 
-fn health(dir: &Dir) -> Value {
+pub(crate) fn health(dir: &Dir) -> Value {
     let (_, report) = json(dir, &["health"]);
     let checks = report["checks"].as_array().expect("checks").clone();
     checks.into_iter().find(|check| check["component"] == "witness").expect("the check")

@@ -6,8 +6,8 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, redirect, retry};
 
-use super::tls::{self, Trust};
 use super::{Attempt, MAX_ANSWER_BYTES, SHOWN_CHARS, Trouble};
+use crate::access::trust::{self, Trust};
 use crate::alerts::guard::{Guard, Host, Pinned, ResolveError, Target};
 use crate::coded::{chain, shown};
 
@@ -104,7 +104,7 @@ fn client(
         .https_only(!target.plain)
         .pool_max_idle_per_host(0);
     if !target.plain {
-        let mut config = tls::client(trust).map_err(|error| chain(&error))?;
+        let mut config = trust::client(trust).map_err(|error| chain(&error))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         builder = builder.tls_backend_preconfigured(config);
     }

@@ -3,7 +3,6 @@
 pub(super) mod http;
 pub(super) mod smtp;
 mod starttls;
-pub(super) mod tls;
 mod wire;
 
 use std::net::SocketAddr;

@@ -16,9 +16,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::starttls::{self, ClearError};
-use super::tls::{self, Trust};
 use super::wire::Wire;
 use super::{Attempt, SHOWN_CHARS, Trouble};
+use crate::access::trust::{self, Trust};
 use crate::alerts::guard::{Guard, Host, ResolveError, Target};
 use crate::coded::{chain, shown};
 use crate::config::SmtpTls;
@@ -187,7 +187,7 @@ async fn protect(
         Host::Name(name) => ServerName::try_from(name.clone()).map_err(|error| later(&error))?,
         Host::Address(address) => ServerName::from(*address),
     };
-    let config = tls::client(server.trust.as_ref()).map_err(|error| later(&error))?;
+    let config = trust::client(server.trust.as_ref()).map_err(|error| later(&error))?;
     let connector = TlsConnector::from(Arc::new(config));
     let stream = connector.connect(name, stream).await.map_err(|error| later(&error))?;
     Ok(Wire::tls(stream, server.tls == SmtpTls::Starttls))

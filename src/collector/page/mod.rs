@@ -7,14 +7,16 @@ mod record;
 mod status;
 mod summary;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
 
+use super::gate::Caller;
 use super::headers;
-use super::reply::error;
+use super::reply::{App, error};
 pub(super) use record::get_record;
 pub(super) use status::{Looks, get_status};
 pub(super) use summary::get_summary;
@@ -45,6 +47,19 @@ pub(super) fn index(headers: &HeaderMap) -> Response {
 
 pub(super) async fn get_file(Path(name): Path<String>, headers: HeaderMap) -> Response {
     file(&name, &headers)
+}
+
+/// Whoever signs out leaves no token behind that still opens anything.
+pub(super) async fn end_session(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+) -> Response {
+    let Caller::Person(visitor) = caller else {
+        let text = "no session's token was shown: there is none to end";
+        return error(StatusCode::NOT_FOUND, "not_found", text);
+    };
+    app.hub.sessions.end(&visitor.session, &*app.hub.log.options().clock);
+    StatusCode::NO_CONTENT.into_response()
 }
 
 fn file(name: &str, headers: &HeaderMap) -> Response {

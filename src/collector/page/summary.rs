@@ -43,11 +43,15 @@ pub(in crate::collector) async fn get_summary(
         }
     };
     let reader = caller.reader(guest(&request));
+    // Who clicks on leaves one behind that goes on to its end: others' queries have turns of
+    // their own.
+    let turn = Arc::clone(&app.hub.summaries).acquire_owned().await;
     let bytes = query::room(&asked, false);
     let answered = match query::answer(Arc::clone(&app.hub), (asked, bytes), reader).await {
         Ok(answered) => answered,
         Err(refused) => return refused_query(&app.hub, &refused),
     };
+    drop(turn);
     // It may have taken long.
     if let Err(ended) = gate::still(&app.hub, &caller, Right::Query) {
         return error(ended.status, ended.kind, ended.message);

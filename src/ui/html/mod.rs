@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::style::escape;
 
 pub use fleet::fleet_report_html;
-pub use proof::{embedded_proof, proof_html};
+pub use proof::{EmbeddedProof, embedded_proof, proof_html};
 pub use report::{Asked, verify_html};
 
 /// Of all files; light, dark and printed.

@@ -60,6 +60,9 @@ function fieldsOf(line) {
 
 function showRecord(result, holds) {
   const state = element("record-state");
+  // Whatever stood there is nobody's word.
+  element("line").textContent = "";
+  element("fields").replaceChildren();
   state.className = holds ? "ok" : "wrong";
   state.textContent = holds
     ? "Checked: these are the bytes whose hash leads to the signed root."
@@ -162,9 +165,28 @@ function showSteps(result) {
   element("steps").replaceChildren(...rows);
 }
 
+/** Of anything but a record's proof this file would show what nobody checked. */
+function ofRecord(result) {
+  if (result.kind === "record" && result.record) return result;
+  const open = result.verdict === "unable" || result.verdict === "newer";
+  const bad = {
+    verdict: "refused",
+    sentence: `This file proves nothing: it holds no proof of a record. ${result.sentence}`,
+    remedy: "ask the owner of the log for a new one",
+  };
+  return { ...result, ...(open ? {} : bad), record: null, path: [], leaf: null };
+}
+
+function showHeading(result, holds) {
+  const about = holds ? `record ${result.record.seq} of ${visible(result.checkpoint.origin)}` : "a record, which does not hold";
+  element("heading").textContent = `Proof of ${about}`;
+  document.title = holds ? `Proof of record ${result.record.seq}` : "Proof that does not hold";
+}
+
 function show(result) {
   const [className, word] = WORDS[result.verdict];
   const holds = result.verdict === "proven" || result.verdict === "consistent";
+  showHeading(result, holds);
   element("verdict").className = `verdict ${className}`;
   element("verdict").dataset.verdict = result.verdict;
   element("word").textContent = word;
@@ -188,7 +210,7 @@ async function run(keys) {
   } catch {
     bytes = "";
   }
-  const result = await check(bytes, { keys });
+  const result = ofRecord(await check(bytes, { keys }));
   show(result);
   return result;
 }
@@ -214,7 +236,7 @@ element("save").hidden = false;
 element("save").addEventListener("click", () => {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([bytesOf(document64)], { type: "application/json" }));
-  link.download = `record-${/[0-9]+/.exec(document.title)[0]}.proof.json`;
+  link.download = "record.proof.json";
   link.click();
 });
 

@@ -7,8 +7,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{STYLE, policy, visible};
-use crate::audit::keys::checkpoint::SignedCheckpoint;
 use crate::audit::read::verify::ProofDocument;
+use crate::audit::tree::document::{DocumentError, Kind, check_head};
 
 /// The checker is the one that the collector's page uses, and what shows its verdict.
 const SCRIPT: &str =
@@ -17,6 +17,7 @@ const SCRIPT: &str =
 /// Between these stands the proof document, as base64: nothing in it can end the element.
 const BEGIN: &str = "<script type=\"text/plain\" id=\"proof\">";
 const END: &str = "</script>";
+const GENERATOR: &str = "<meta name=\"generator\" content=\"";
 
 #[derive(Template)]
 #[template(path = "proof.html")]
@@ -25,8 +26,6 @@ struct Page<'a> {
     style: &'static str,
     script: &'static str,
     made_by: &'a str,
-    seq: u64,
-    origin: String,
     fields: Vec<(String, String)>,
     line: String,
     proof: String,
@@ -37,15 +36,11 @@ struct Page<'a> {
 /// # Errors
 /// [`askama::Error`]: what cannot be.
 pub fn proof_html(document: &ProofDocument, made_by: &str) -> Result<String, askama::Error> {
-    let origin = SignedCheckpoint::parse(document.signed.checkpoint.as_bytes())
-        .map_or_else(|_| String::new(), |note| visible(&note.unverified().origin));
     let page = Page {
         policy: policy(Some(SCRIPT)),
         style: STYLE,
         script: SCRIPT,
         made_by,
-        seq: document.seq,
-        origin,
         fields: fields(&document.record),
         line: visible(&document.record),
         proof: STANDARD.encode(document.encode() + "\n"),
@@ -53,16 +48,36 @@ pub fn proof_html(document: &ProofDocument, made_by: &str) -> Result<String, ask
     page.render()
 }
 
-/// The proof document that stands in such a file; `None` for any other file.
+/// What an HTML file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmbeddedProof {
+    /// The proof of a record, as it stands in it.
+    pub document: Vec<u8>,
+    /// Whether the file is to the byte what this version writes for that proof: then a browser
+    /// shows just that. Of any other file only the proof in it can be judged.
+    pub is_whole: bool,
+}
+
+/// The proof of a record in such a file; `None` for any other file.
 #[must_use]
-pub fn embedded_proof(file: &[u8]) -> Option<Vec<u8>> {
+pub fn embedded_proof(file: &[u8]) -> Option<EmbeddedProof> {
     let text = std::str::from_utf8(file).ok()?;
     let is_html = text.get(..15).is_some_and(|start| start.eq_ignore_ascii_case("<!doctype html>"));
     let (_, rest) = text.split_once(BEGIN).filter(|_| is_html)?;
     let (proof, after) = rest.split_once(END)?;
     // Two of them would be two proofs, of which a browser checks the first.
-    let once = !after.contains(BEGIN);
-    STANDARD.decode(proof.trim_ascii()).ok().filter(|_| once)
+    if after.contains(BEGIN) {
+        return None;
+    }
+    let document = STANDARD.decode(proof.trim_ascii()).ok()?;
+    let is_proof = check_head(Kind::PROOF, &document);
+    if !matches!(is_proof, Ok(()) | Err(DocumentError::Newer { .. })) {
+        return None;
+    }
+    let made_by = text.split_once(GENERATOR).and_then(|(_, rest)| rest.split_once('"'));
+    let again = ProofDocument::parse(&document).ok().zip(made_by);
+    let again = again.and_then(|(document, (made_by, _))| proof_html(&document, made_by).ok());
+    Some(EmbeddedProof { is_whole: again.as_deref() == Some(text), document })
 }
 
 /// The record's members, as they stand in it.
@@ -130,7 +145,8 @@ mod tests {
         assert_eq!((scripts, file.matches("</script>").count()), (2, 2));
         assert!(!file.contains("<img") && !file.contains("<!--"), "{file}");
         let there = embedded_proof(file.as_bytes()).expect("the proof");
-        assert_eq!(ProofDocument::parse(&there).expect("a proof"), document);
+        assert!(there.is_whole);
+        assert_eq!(ProofDocument::parse(&there.document).expect("a proof"), document);
     }
 
     #[test]
@@ -151,5 +167,30 @@ mod tests {
         assert_eq!(embedded_proof(file.repeat(2).as_bytes()), None);
         assert_eq!(embedded_proof(file.trim_start_matches('<').as_bytes()), None);
         assert_eq!(embedded_proof(b"{}"), None);
+    }
+
+    #[test]
+    fn a_file_that_shows_something_else_is_told_from_the_one_that_was_written() {
+        let file = proof_html(&document("{\"seq\":7,\"a\":1}"), "auditctl 0.2.0").expect("a file");
+        let whole = |text: &str| embedded_proof(text.as_bytes()).map(|found| found.is_whole);
+        assert_eq!(whole(&file), Some(true));
+        for (this, that) in [
+            ("not checked</h1>", "checked</h1>"),
+            ("<main>", "<main><!-- x -->"),
+            ("<main>", "<script id=\"proof\" type=\"text/plain\"></script><main>"),
+        ] {
+            assert_eq!(whole(&file.replacen(this, that, 1)), Some(false), "{that}");
+        }
+    }
+
+    #[test]
+    fn a_file_with_anything_but_the_proof_of_a_record_in_it_is_none() {
+        let file = proof_html(&document("{}"), "auditctl").expect("a file");
+        let (before, rest) = file.split_once(BEGIN).expect("the proof");
+        let (_, after) = rest.split_once(END).expect("its end");
+        for other in [r#"{"type":"auditctl/consistency-proof","format":1}"#, "a checkpoint", "{}"] {
+            let text = format!("{before}{BEGIN}{}{END}{after}", STANDARD.encode(other));
+            assert_eq!(embedded_proof(text.as_bytes()), None, "{other}");
+        }
     }
 }

@@ -55,7 +55,15 @@ fn scope(report: &Report, asked: &Asked) -> Part {
     rows.push((
         "Period",
         match period {
-            Some((first, last)) => format!("{first} to {last}, by the writer's clock"),
+            Some((first, last)) => {
+                let counted = report.activity.as_ref().map_or(0, |found| found.records);
+                let of = match report.integrity {
+                    Integrity::Intact if counted == report.tree_size => "",
+                    Integrity::Intact => "; of the records that were read",
+                    _ => "; NOT PROVEN",
+                };
+                format!("{first} to {last}, by the writer's clock{of}")
+            }
             None => "no signed record was read".to_owned(),
         },
     ));
@@ -248,11 +256,13 @@ fn ranges(report: &Report) -> Vec<Part> {
 /// Whether the figures are of proven bytes.
 fn standing(report: &Report, counted: u64) -> String {
     let of = count(counted, "record");
+    let there = report.tree_size.saturating_sub(report.ranges.removed.end_seq);
     match report.integrity {
-        Integrity::Intact
-            if counted
-                == report.tree_size - report.ranges.removed.end_seq.min(report.tree_size) =>
-        {
+        // What cannot be is not proven either.
+        _ if counted > there => {
+            format!("NOT PROVEN: counted in {of}, of which {there} are signed.")
+        }
+        Integrity::Intact if counted == there => {
             format!(
                 "Counted in the very bytes that were hashed for this verification: {of}, all that are signed and here."
             )
@@ -280,7 +290,15 @@ fn own(report: &Report, sheet: &mut Sheet) {
         .collect();
     let mut parts = vec![text(standing(report, found.records))];
     if rows.is_empty() {
-        parts.push(text("The log recorded no restore, repair, removal or change of key."));
+        let others = match found.records < report.tree_size {
+            true => " The others were not read, and may be.",
+            false => "",
+        };
+        parts.push(text(format!(
+            "None of the {} that were counted is about a restore, a repair, a removal or a change \
+             of key.{others}",
+            count(found.records, "record")
+        )));
     } else {
         parts.push(table(&["Record", "When", "What", "Details"], rows));
     }

@@ -21,8 +21,6 @@ pub(super) struct Look {
 
 /// Seconds that a chart shows at least, so that the first ones are not stretched.
 const LEAST: usize = 60;
-/// Lengths of time that it grows to.
-const SPANS: [usize; 6] = [60, 120, 300, 600, 1_800, 3_600];
 
 /// Both charts, side by side.
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, history: &History, until: i64, look: &Look) {
@@ -30,7 +28,6 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, history: &History, until: 
         .spacing(2)
         .split(area);
     let seconds = history.len().max(LEAST);
-    let seconds = SPANS.into_iter().find(|span| *span >= seconds).unwrap_or(3_600);
     let events = |second: &Second| second.events.map(|events| events as f64);
     let points = history.points((until, seconds), events);
     one(frame, halves[0], ("events a second", &points, seconds), &rate, look);
@@ -66,7 +63,7 @@ fn one(
         .style(look.line)
         .data(points);
     let ago = match seconds {
-        0..=120 => format!("-{seconds} s"),
+        0..120 => format!("-{seconds} s"),
         _ => format!("-{} min", seconds / 60),
     };
     let x = Axis::default().bounds([-(seconds as f64), 0.0]).labels([ago, "now".to_owned()]);

@@ -92,7 +92,9 @@ impl View {
         let mut below = tabs::refusals(sample, &self.newest, screen);
         below.truncate(rows / 3);
         let above = Rect { height: area.height - below.len() as u16, ..area };
-        let all = tabs::records(&self.newest, &self.keys.filter, screen);
+        // What is below the screen need not be made; one more shows that there is more.
+        let most = self.keys.scrolled.saturating_add(usize::from(above.height) + 1);
+        let all = tabs::records(&self.newest, (&self.keys.filter, most), screen);
         self.scrolled(frame, above, all);
         let rest = Rect { y: area.y + above.height, height: below.len() as u16, ..area };
         self.lines(frame, rest, below);
@@ -111,7 +113,7 @@ impl View {
         let total = usize::from(area.height);
         let head = layout::head(sample, screen, total / 3);
         let head: Vec<Pieces> = head.into_iter().map(|line| line.pieces).collect();
-        let left_columns = (screen.columns * 2 / 5).max(58);
+        let left_columns = (screen.columns * 2 / 5).max(60);
         let left_screen = Screen { columns: left_columns, rows: None, ..*screen };
         let mut left: Vec<Pieces> =
             rows(sample, &left_screen, false).into_iter().map(|line| line.pieces).collect();
@@ -158,7 +160,7 @@ impl View {
             false => tabs::refusals(sample, &self.newest, screen),
         };
         refusals.truncate(rows / 3);
-        let mut lines = tabs::records(&self.newest, &self.keys.filter, screen);
+        let mut lines = tabs::records(&self.newest, (&self.keys.filter, rows), screen);
         lines.truncate(rows.saturating_sub(refusals.len()));
         lines.extend(refusals);
         lines

@@ -5,7 +5,7 @@
 
 use super::findings::{self, Told};
 use super::numbers::rows;
-use super::pieces::{Piece, columns, cut, fitted, graph, thousands, wrapped};
+use super::pieces::{Line, Piece, columns, cut, fitted, graph, thousands, wrapped};
 use super::screen::{INDENT, Screen};
 use crate::clock::display_seconds;
 use crate::health::wording::age;
@@ -13,14 +13,6 @@ use crate::monitor::{Events, Sample, Writer};
 use crate::ui::health::{status_style, uptime};
 use crate::ui::style::{Style, escape};
 use std::time::Duration;
-
-/// A line of the screen.
-#[derive(Clone, Debug)]
-pub(super) struct Line {
-    pub(super) pieces: Vec<Piece>,
-    /// Of two lines for which there is not room, the one with the higher rank goes.
-    pub(super) rank: u8,
-}
 
 /// Numbers of this rank and above give way to what to do about the worst.
 const SPARE: u8 = 10;

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::layout::Line;
-use super::pieces::{Piece, columns, fitted, rate, short_time, sparkline, thousands};
+use super::pieces::{Line, Piece, columns, fitted, rate, short_time, sparkline, thousands};
 use super::screen::Screen;
 use crate::clock::display_seconds;
 use crate::health::Status;

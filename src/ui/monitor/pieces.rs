@@ -30,6 +30,14 @@ impl Piece {
     }
 }
 
+/// A line of the screen.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub(super) pieces: Vec<Piece>,
+    /// Of two lines for which there is not room, the one with the higher rank goes.
+    pub(super) rank: u8,
+}
+
 /// The text cut to so many columns, its end marked when something is missing.
 pub(super) fn cut(text: &str, most: usize, ascii: bool) -> String {
     cut_with(text, most, if ascii { "..." } else { "…" })

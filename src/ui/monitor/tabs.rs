@@ -4,7 +4,7 @@
 use super::findings;
 use super::layout;
 use super::numbers::rows;
-use super::pieces::{Piece, cut, thousands, wrapped};
+use super::pieces::{Piece, columns, cut, thousands, wrapped};
 use super::screen::{INDENT, Screen};
 use crate::audit::read::query::Column;
 use crate::clock::display_seconds;
@@ -56,8 +56,12 @@ fn faint(text: &str, screen: &Screen) -> Pieces {
     vec![Piece::styled(cut(text, screen.columns, screen.ascii), Style::Faint)]
 }
 
-/// The newest records.
-pub(super) fn records(newest: &Newest, filter: &str, screen: &Screen) -> Vec<Pieces> {
+/// The newest records, `most` of them.
+pub(super) fn records(
+    newest: &Newest,
+    (filter, most): (&str, usize),
+    screen: &Screen,
+) -> Vec<Pieces> {
     let about = newest.about.1 - newest.about.0;
     let of = match filter {
         "" => format!("newest records, of {} in the log", thousands(newest.about.1)),
@@ -67,7 +71,8 @@ pub(super) fn records(newest: &Newest, filter: &str, screen: &Screen) -> Vec<Pie
             thousands(about)
         ),
     };
-    let text = format!("{of}; seen at {}", display_seconds(newest.at));
+    let seen = format!("; seen at {}", display_seconds(newest.at));
+    let text = if columns(&of) + seen.len() > screen.columns { of } else { of + &seen };
     let mut lines = vec![heading(cut(&text, screen.columns, screen.ascii))];
     if let Some(problem) = &newest.problem {
         let text = format!("the records cannot be read: {}", escape(problem));
@@ -83,15 +88,15 @@ pub(super) fn records(newest: &Newest, filter: &str, screen: &Screen) -> Vec<Pie
         lines.push(faint(&text, screen));
         return lines;
     }
-    lines.extend(table(newest, screen));
+    lines.extend(table(newest, most, screen));
     lines
 }
 
 /// The records alone.
-pub(super) fn table(newest: &Newest, screen: &Screen) -> Vec<Pieces> {
+fn table(newest: &Newest, most: usize, screen: &Screen) -> Vec<Pieces> {
     let width = u16::try_from(screen.columns).unwrap_or(u16::MAX);
     let table = Table { width: Some(width), color: false, ascii: screen.ascii };
-    let shown: Vec<&[u8]> = newest.records.iter().map(Vec::as_slice).collect();
+    let shown: Vec<&[u8]> = newest.records.iter().map(Vec::as_slice).take(most).collect();
     let text = records_table(&shown, &Column::defaults(), true, &table);
     let mut lines: Vec<Pieces> = text.lines().map(|line| vec![Piece::plain(line)]).collect();
     if let Some(header) = lines.first_mut() {

@@ -148,7 +148,7 @@ pub(super) fn complete(old: &Answer, query: &Query, new: Option<Answer>, bounds:
         (Found::Summary(old), Found::Summary(new)) => {
             if let (Some(old), Some(more)) = (&old.sketch, &new.sketch) {
                 let mut all = Sketch::clone(old);
-                all.merge(Sketch::clone(more), bounds);
+                all.merge(Sketch::clone(more), bounds.groups);
                 *new = all.summary(query, None);
             }
         }

@@ -11,17 +11,33 @@ pub fn records<'a>(
     columns: &[Column],
     header: bool,
 ) -> String {
-    let mut rows = Vec::new();
+    bounded(lines, columns, header, usize::MAX).unwrap_or_default()
+}
+
+/// The same; `None` when it would have more than `most` bytes. Columns may hold the same
+/// again and again, so a table can be far larger than its records.
+#[must_use]
+pub fn bounded<'a>(
+    lines: impl IntoIterator<Item = &'a [u8]>,
+    columns: &[Column],
+    header: bool,
+    most: usize,
+) -> Option<String> {
+    let mut text = String::new();
     if header {
-        rows.push(columns.iter().map(|column| column.name().to_owned()).collect());
+        let names: Vec<String> = columns.iter().map(|column| column.name().to_owned()).collect();
+        text.push_str(&rows_of(&[names]));
     }
     for line in lines {
         let row = Column::row(columns, line).unwrap_or_default();
         let row: Vec<String> =
             row.into_iter().map(|cell| cell.map_or_else(String::new, |cell| cell.plain)).collect();
-        rows.push(row);
+        text.push_str(&rows_of(&[row]));
+        if text.len() > most {
+            return None;
+        }
     }
-    rows_of(&rows)
+    Some(text)
 }
 
 /// Groups; the type tells `5` from `"5"`.

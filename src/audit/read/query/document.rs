@@ -6,7 +6,6 @@ use serde_json::value::RawValue;
 use super::answer::{Answer, CacheUse, Effort, Found, GivenUp, History, Lines};
 use super::filter::Want;
 use super::groups::{Group, Groups};
-use super::json::text_of;
 use super::question::Question;
 use super::summary_document::SummaryDocument;
 
@@ -170,7 +169,7 @@ impl Answer {
             groups.beyond = document.beyond.unwrap_or(0);
             groups.bound = document.beyond_each.unwrap_or(0);
             for GroupDocument { group, missing, records } in listed {
-                groups.add_listed(&group_of(&group, missing), records);
+                groups.add_listed(&Group::written(group.get(), missing), records);
             }
             Found::Groups(groups)
         } else if let Some(summary) = document.summary {
@@ -207,15 +206,6 @@ impl Lines {
                 Text::Made(raw) => Ok(raw),
             })
             .collect()
-    }
-}
-
-/// A group as it is written.
-pub(super) fn group_of(json: &RawValue, missing: bool) -> Group {
-    match text_of(json.get()) {
-        _ if missing => Group::Missing,
-        Some(text) => Group::Text(text.into_owned()),
-        None => Group::Json(json.get().to_owned()),
     }
 }
 

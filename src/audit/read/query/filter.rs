@@ -2,11 +2,12 @@
 //! which is what the cache goes by.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::condition::Condition;
+use super::histogram::DEFAULT_BUCKETS;
 use super::path::Path;
 use super::pattern::Pattern;
-use super::summary::Overview;
 use crate::audit::record::head::Field;
 use crate::clock::Timestamp;
 
@@ -155,6 +156,35 @@ impl fmt::Display for GroupBy {
             Self::Time(Unit::Month) => "month",
             Self::Path(path) => return path.fmt(f),
         })
+    }
+}
+
+/// Fields that are counted at once, at most.
+pub const MAX_BY: usize = 8;
+/// Values that are listed of each when nothing is said.
+pub const DEFAULT_TOP: usize = 10;
+
+/// What is wanted of a summary.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
+pub struct Overview {
+    /// Buckets of the histogram, at most: 1 to [`MAX_BUCKETS`](super::MAX_BUCKETS).
+    pub buckets: usize,
+    /// What the records are counted by, beside that.
+    pub by: Vec<GroupBy>,
+    /// The largest groups of each that are listed, at most.
+    pub top: usize,
+    /// Whether each of these has a histogram of its own, which takes a second look.
+    pub series: bool,
+    /// Ends the look when it takes longer; the newest records come first then.
+    pub within: Option<Duration>,
+}
+
+impl Default for Overview {
+    /// A histogram, and nothing else.
+    fn default() -> Self {
+        let (buckets, top) = (DEFAULT_BUCKETS, DEFAULT_TOP);
+        Self { buckets, by: Vec::new(), top, series: false, within: None }
     }
 }
 

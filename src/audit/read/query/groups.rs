@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use super::filter::GroupBy;
 use super::json::{Kind, kind, text_of};
 use super::number::Decimal;
+use crate::audit::record::head::Head;
 
 /// What a group may take on average, written as JSON: more than the longest of the
 /// fields does. Groups by something in `details` can be longer, so there are fewer.
@@ -39,6 +40,15 @@ impl Group {
             Self::Missing => Cow::Borrowed("null"),
             Self::Text(text) => Cow::Owned(serde_json::Value::from(&**text).to_string()),
             Self::Json(json) => Cow::Borrowed(json),
+        }
+    }
+
+    /// As it was written; of what is missing that is told beside it.
+    pub(super) fn written(json: &str, missing: bool) -> Self {
+        match text_of(json) {
+            _ if missing => Self::Missing,
+            Some(text) => Self::Text(text.into_owned()),
+            None => Self::Json(json.to_owned()),
         }
     }
 
@@ -128,6 +138,22 @@ impl Counted {
     }
 }
 
+/// What a record is counted under.
+pub(super) fn name_of<'a>(by: &GroupBy, head: &Head<'_>, line: &'a [u8]) -> Option<Name<'a>> {
+    match by {
+        GroupBy::Field(field) => head.text(*field).map(Name::text),
+        GroupBy::Time(unit) => Some(Name::text(&head.timestamp[..unit.bytes()])),
+        GroupBy::Path(path) => {
+            let mut name = None;
+            path.look(line, &mut |value| {
+                name = Some(Name::json(value.get()));
+                false
+            });
+            name
+        }
+    }
+}
+
 /// How many records there are of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(not(feature = "testing"), non_exhaustive)]
@@ -179,16 +205,6 @@ impl Groups {
     /// How many groups there are, as far as there was room for them.
     pub(super) fn len(&self) -> usize {
         self.counts.len() + usize::from(self.missing > 0)
-    }
-
-    /// The keys of the largest; of what is missing it is empty.
-    pub(super) fn largest(&self, top: usize) -> Vec<Box<[u8]>> {
-        let missing = (self.missing > 0).then_some((self.missing, &[][..]));
-        let mut all: Vec<(u64, &[u8])> =
-            self.counts.iter().map(|(key, counted)| (counted.records, &**key)).collect();
-        all.extend(missing);
-        all.sort_unstable_by(|one, two| (two.0, one.1).cmp(&(one.0, two.1)));
-        all.into_iter().take(top).map(|(_, key)| key.into()).collect()
     }
 
     /// Adds others that were counted exactly. While all find room the counts are exact;

@@ -284,6 +284,12 @@ impl Series {
         Self { step: histogram.step, begins, counts }
     }
 
+    /// One that is empty, of the same groups.
+    pub(super) fn empty(&self) -> Self {
+        let counts = vec![vec![0; self.begins.len()]; self.counts.len()];
+        Self { step: self.step, begins: self.begins.clone(), counts }
+    }
+
     /// Adds a record of a group.
     pub(super) fn add(&mut self, group: usize, seconds: i64) {
         // What is earlier or later has no bucket.

@@ -53,7 +53,7 @@ pub use cache::CACHE_BYTES;
 pub use column::{Cell, Column};
 pub use condition::{Condition, ConditionError, Operator, reads_as_itself};
 pub(crate) use engine::Engine;
-pub use filter::{Filter, GroupBy, Order, Query, Unit, Want};
+pub use filter::{DEFAULT_TOP, Filter, GroupBy, MAX_BY, Order, Overview, Query, Unit, Want};
 pub use groups::{Group, Groups};
 pub use histogram::{DEFAULT_BUCKETS, Histogram, MAX_BUCKETS};
 #[cfg(feature = "alerts")]
@@ -63,7 +63,7 @@ pub use question::Question;
 pub use request::{DEFAULT_LIMIT, MAX_TEXT_BYTES, MAX_TEXTS, Request, RequestError};
 pub use run::Bounds;
 pub use step::Step;
-pub use summary::{Counted, DEFAULT_TOP, MAX_BY, Overview, Summary, Value};
+pub use summary::{Counted, Summary, Value};
 pub(crate) use view::{Ledger, Listed};
 
 pub use crate::audit::record::head::Field;

@@ -3,12 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
-use super::filter::{Filter, GroupBy, Order, Query, Unit, Want};
+use super::filter::{DEFAULT_TOP, Filter, GroupBy, MAX_BY, Order, Overview, Query, Unit, Want};
 use super::histogram::{DEFAULT_BUCKETS, MAX_BUCKETS};
 use super::path::Path;
 use super::pattern::Pattern;
 use super::question::Question;
-use super::summary::{DEFAULT_TOP, MAX_BY, Overview};
 use super::when;
 use crate::audit::record::head::Field;
 use crate::clock::Timestamp;

@@ -8,16 +8,14 @@ use std::time::Instant;
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use super::answer::{Answer, Effort, Found, GivenUp, Lines, MAX_DAMAGED, missing, pruned};
-use super::filter::{Filter, GroupBy, Order, Query, Want};
-use super::groups::{Groups, Name};
+use super::filter::{Filter, Order, Overview, Query, Want};
+use super::groups::{Groups, name_of};
 use super::matcher::{Matcher, Seen};
 use super::plan::{Chunk, Planner, Worker};
 use super::sofar::Sofar;
-use super::summary::Overview;
 use super::unread::Whole;
 use super::view::View;
 use crate::audit::read::error::ReadError;
-use crate::audit::record::head::Head;
 use crate::audit::record::peek_seq;
 
 /// How much an answer may hold.
@@ -260,7 +258,9 @@ impl Sum {
             }
             (Sofar::Count(count), Sofar::Count(more)) => *count += more,
             (Sofar::Groups(groups), Sofar::Groups(more)) => groups.merge(&more, self.bounds.groups),
-            (Sofar::Summary(sketch), Sofar::Summary(more)) => sketch.merge(*more, self.bounds),
+            (Sofar::Summary(sketch), Sofar::Summary(more)) => {
+                sketch.merge(*more, self.bounds.groups)
+            }
             _ => {}
         }
     }
@@ -403,20 +403,4 @@ fn scan(
         }
     }
     part
-}
-
-/// What a record is counted under.
-pub(super) fn name_of<'a>(by: &GroupBy, head: &Head<'_>, line: &'a [u8]) -> Option<Name<'a>> {
-    match by {
-        GroupBy::Field(field) => head.text(*field).map(Name::text),
-        GroupBy::Time(unit) => Some(Name::text(&head.timestamp[..unit.bytes()])),
-        GroupBy::Path(path) => {
-            let mut name = None;
-            path.look(line, &mut |value| {
-                name = Some(Name::json(value.get()));
-                false
-            });
-            name
-        }
-    }
 }

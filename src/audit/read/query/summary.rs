@@ -3,44 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::filter::{GroupBy, Query, Want};
-use super::groups::{Group, Groups, Name};
-use super::histogram::{DEFAULT_BUCKETS, Histogram, Series, Times};
-use super::run::{Bounds, name_of};
+use super::filter::{Overview, Query, Want};
+use super::groups::{Group, Groups, Name, name_of};
+use super::histogram::{Histogram, Series, Times};
 use super::step::Step;
 use crate::audit::record::head::Head;
 use crate::clock::Timestamp;
-
-/// Fields that are counted at once, at most.
-pub const MAX_BY: usize = 8;
-/// Values that are listed of each when nothing is said.
-pub const DEFAULT_TOP: usize = 10;
-
-/// What is wanted of a summary.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(not(feature = "testing"), non_exhaustive)]
-pub struct Overview {
-    /// Buckets of the histogram, at most: 1 to [`MAX_BUCKETS`](super::MAX_BUCKETS).
-    pub buckets: usize,
-    /// What the records are counted by, beside that.
-    pub by: Vec<GroupBy>,
-    /// The largest groups of each that are listed, at most.
-    pub top: usize,
-    /// Whether each of these has a histogram of its own, which takes a second look.
-    pub series: bool,
-    /// Ends the look when it takes longer; the newest records come first then.
-    pub within: Option<Duration>,
-}
-
-impl Default for Overview {
-    /// A histogram, and nothing else.
-    fn default() -> Self {
-        let (buckets, top) = (DEFAULT_BUCKETS, DEFAULT_TOP);
-        Self { buckets, by: Vec::new(), top, series: false, within: None }
-    }
-}
 
 /// Many records at once.
 #[derive(Clone, Debug)]
@@ -131,6 +100,11 @@ pub(super) struct Sketch {
 /// The groups that have a series: which one by their key.
 type Listed = HashMap<Box<[u8]>, usize>;
 
+/// A group's key; of what is missing it is empty.
+fn key_of(group: &Group) -> Box<[u8]> {
+    Name::of(group).as_ref().map_or(&[][..], Name::key).into()
+}
+
 impl Sketch {
     pub(super) fn new(overview: &Overview, step: Step) -> Self {
         Self {
@@ -146,29 +120,25 @@ impl Sketch {
     pub(super) fn again(&self, query: &Query, overview: &Overview) -> Self {
         let histogram = self.times.histogram(query.filter.since, query.filter.until);
         let mut again = Self::new(overview, self.times.step());
-        for (groups, series) in self.by.iter().zip(&mut again.series) {
-            let listed: Listed = groups
-                .largest(overview.top)
-                .into_iter()
-                .enumerate()
-                .map(|(n, key)| (key, n))
-                .collect();
-            *series = Some((Arc::new(listed.clone()), Series::new(&histogram, listed.len())));
+        for ((by, groups), series) in overview.by.iter().zip(&self.by).zip(&mut again.series) {
+            let top = groups.sorted(by).into_iter().take(overview.top).enumerate();
+            let listed: Listed = top.map(|(nth, (group, _))| (key_of(&group), nth)).collect();
+            let counts = Series::new(&histogram, listed.len());
+            *series = Some((Arc::new(listed), counts));
         }
         again
     }
 
     /// One that is empty, and counts the same.
     pub(super) fn empty(&self) -> Self {
-        let mut new = self.clone();
-        new.records = 0;
-        new.times = self.times.empty();
-        new.by.iter_mut().for_each(|groups| *groups = Groups::default());
-        new.from = None;
-        for (_, series) in new.series.iter_mut().flatten() {
-            series.counts.iter_mut().for_each(|counts| counts.fill(0));
+        let of = |(listed, series): &(Arc<Listed>, Series)| (Arc::clone(listed), series.empty());
+        Self {
+            records: 0,
+            times: self.times.empty(),
+            by: vec![Groups::default(); self.by.len()],
+            from: None,
+            series: self.series.iter().map(|series| series.as_ref().map(of)).collect(),
         }
-        new
     }
 
     /// Counts a record; of groups those that an earlier look has `kept`, where it has not
@@ -207,11 +177,11 @@ impl Sketch {
         self.from = Some(self.from.map_or(seq, |from| from.min(seq)));
     }
 
-    pub(super) fn merge(&mut self, other: Self, bounds: Bounds) {
+    pub(super) fn merge(&mut self, other: Self, groups: usize) {
         self.records += other.records;
         self.times.merge(other.times);
         // All of them share the room that there is for groups.
-        let room = bounds.groups / self.by.len().max(1);
+        let room = groups / self.by.len().max(1);
         for (here, more) in self.by.iter_mut().zip(&other.by) {
             here.merge(more, room.max(1));
         }
@@ -247,12 +217,10 @@ impl Sketch {
             let series = self.series[nth].as_ref();
             let values =
                 groups.sorted(by).into_iter().take(overview.top).map(|(group, records)| {
-                    let name = Name::of(&group);
-                    let key: Box<[u8]> = name.as_ref().map_or(&[][..], Name::key).into();
+                    let key = key_of(&group);
                     let of = |(listed, series): &(Arc<Listed>, Series)| {
                         Some(series.counts[*listed.get(&key)?].clone())
                     };
-                    drop(name);
                     Value { group, records, series: series.and_then(of).unwrap_or_default() }
                 });
             let values: Vec<Value> = values.collect();

@@ -5,7 +5,6 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::document::group_of;
 use super::groups::Group;
 use super::histogram::Histogram;
 use super::step::Step;
@@ -116,7 +115,7 @@ impl SummaryDocument {
                 .values
                 .into_iter()
                 .map(|value| Value {
-                    group: group_of(&value.value, value.missing),
+                    group: Group::written(value.value.get(), value.missing),
                     records: value.count,
                     series: value.series,
                 })

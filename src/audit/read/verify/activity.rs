@@ -74,17 +74,19 @@ pub struct Told {
 }
 
 impl Activity {
-    /// Of whole lines in their order, those before `end`.
-    pub(super) fn of(lines: &[u8], end: u64) -> Self {
+    /// Of whole lines: the records from `first` up to but without `end`, each in its place. A
+    /// line that is not the next record ends it, whatever it says of itself.
+    pub(super) fn of(lines: &[u8], first: u64, end: u64) -> Self {
         let mut found = Self::default();
-        let mut from = 0;
-        while from < lines.len() {
+        let (mut from, mut next) = (0, first);
+        while from < lines.len() && next < end {
             let to = memchr::memchr(b'\n', &lines[from..]).map_or(lines.len(), |at| from + at);
             let line = &lines[from..to];
-            if peek_seq(line).is_none_or(|seq| seq >= end) {
+            if peek_seq(line) != Some(next) {
                 break;
             }
             found.line(line);
+            next += 1;
             from = to + 1;
         }
         found
@@ -177,8 +179,8 @@ mod tests {
         ]
         .concat();
         let (one, two) = lines.split_at(line(0, 1, "login", "ann", "library").len());
-        let mut found = Activity::of(one.as_bytes(), 3);
-        found.merge(Activity::of(two.as_bytes(), 3));
+        let mut found = Activity::of(one.as_bytes(), 0, 3);
+        found.merge(Activity::of(two.as_bytes(), 1, 3));
         assert_eq!(found.records, 3, "the last is not signed");
         assert_eq!(found.days.into_iter().collect::<Vec<_>>(), [(20_454, 2), (20_456, 1)]);
         let by = crate::audit::read::query::GroupBy::Field(Field::Actor);
@@ -191,6 +193,16 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_claims_a_place_which_is_another_s_ends_what_is_counted() {
+        let good = [line(4, 1, "login", "ann", "library"), line(5, 1, "login", "bob", "library")];
+        for forged in [4, 3, 7] {
+            let forged = line(forged, 1, "login", "mallory", "library").repeat(9);
+            let lines = [good.concat(), forged, line(6, 1, "login", "ann", "library")].concat();
+            assert_eq!(Activity::of(lines.as_bytes(), 4, 100).records, 2);
+        }
+    }
+
+    #[test]
     fn what_the_engine_says_of_itself_is_told_and_what_others_say_in_its_name_is_not() {
         let lines = [
             line(0, 1, "audit.opened", "", "engine"),
@@ -198,7 +210,7 @@ mod tests {
             line(2, 1, "audit.restored", "", "http"),
         ]
         .concat();
-        let found = Activity::of(lines.as_bytes(), 9);
+        let found = Activity::of(lines.as_bytes(), 0, 9);
         let told: Vec<u64> = found.told.iter().map(|told| told.seq).collect();
         assert_eq!((told, found.told_beyond), (vec![1], 0));
     }
@@ -210,7 +222,7 @@ mod tests {
         assert_eq!((found.days.len(), found.days_beyond), (MAX_DAYS, 5));
         let own = |seq| line(seq, 1, "audit.repaired", "", "engine");
         let lines: String = (0..MAX_TOLD as u64 + 3).map(own).collect();
-        let told = Activity::of(lines.as_bytes(), u64::MAX);
+        let told = Activity::of(lines.as_bytes(), 0, u64::MAX);
         assert_eq!((told.told.len(), told.told_beyond), (MAX_TOLD, 3));
     }
 }

@@ -265,7 +265,7 @@ impl Opened<'_> {
             return (looked, Vec::new(), None);
         }
         let end = block.first_seq + block.records;
-        let counted = counts_to.map(|signed| Activity::of(lines, end.min(signed)));
+        let counted = counts_to.map(|signed| Activity::of(lines, block.first_seq, end.min(signed)));
         (looked, said_in(lines), counted)
     }
 

@@ -140,7 +140,8 @@ fn of_chunk(
 ) -> (Result<Block, Stop>, Vec<Said>, Option<Activity>) {
     let looked = look(chunk);
     let end = looked.as_ref().map_or_else(|stop| stop.seq, |block| block.tree.end());
-    let counted = counts_to.map(|signed| Activity::of(&chunk.raw, end.min(signed)));
+    let counted =
+        counts_to.map(|signed| Activity::of(&chunk.raw, chunk.first_seq, end.min(signed)));
     (looked, said_in(&chunk.raw), counted)
 }
 

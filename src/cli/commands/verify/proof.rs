@@ -25,6 +25,21 @@ pub(super) fn check(
     (key, policy): (Option<&VerifierKey>, Option<&Policy>),
 ) -> Result<u8, CliError> {
     let text = read(path)?;
+    // `prove --format html` carries the document in it.
+    let text = match ui::embedded_proof(&text) {
+        Some(found) => {
+            if !found.is_whole {
+                context.printer.error(&format!(
+                    "warning: {} is not the file that this version of auditctl writes for the proof \
+                     in it. Only that proof was checked; what a browser shows of the file may be \
+                     something else",
+                    path.display()
+                ));
+            }
+            found.document
+        }
+        None => text,
+    };
     let is_growth = matches!(
         document::check_head(Kind::CONSISTENCY_PROOF, &text),
         Ok(()) | Err(document::DocumentError::Newer { .. })
@@ -148,9 +163,7 @@ fn source(signed: &SignedTree, given: Option<&VerifierKey>) -> ProofKey {
 
 fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     let read = shared_fs().read_given(path, MAX_FILE_BYTES);
-    let (text, _) = read.map_err(|error| CliError::io("read", path, &error))?;
-    // `prove --format html` carries the document in it.
-    Ok(ui::embedded_proof(&text).unwrap_or(text))
+    read.map(|(text, _)| text).map_err(|error| CliError::io("read", path, &error))
 }
 
 fn refused(path: &Path, error: &DocumentError) -> CliError {

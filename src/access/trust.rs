@@ -1,4 +1,4 @@
-//! Whom alerts trust: the system's authorities, and what an alert's `ca_file` holds.
+//! Whom those trust who send to others: the system's authorities, and what a `ca_file` holds.
 //!
 //! A certificate in that file is an authority, or the server's own: one that a
 //! server signed itself, as `openssl req -x509` makes it, is an authority's by its
@@ -18,14 +18,14 @@ use rustls_platform_verifier::Verifier;
 
 /// The certificates of a `ca_file`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::alerts) struct Trust(Vec<CertificateDer<'static>>);
+pub(crate) struct Trust(Vec<CertificateDer<'static>>);
 
 impl Trust {
     /// Reads PEM.
     ///
     /// # Errors
     /// Why none, or not all of them, can be used.
-    pub(in crate::alerts) fn parse(pem: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(pem: &[u8]) -> Result<Self, String> {
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let found = found.map_err(|error| format!("is not PEM: {error}"))?;
         if found.is_empty() {
@@ -46,7 +46,7 @@ impl Trust {
 ///
 /// # Errors
 /// When nobody would be trusted.
-pub(super) fn client(trust: Option<&Trust>) -> Result<ClientConfig, Error> {
+pub(crate) fn client(trust: Option<&Trust>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let named = trust.map(|trust| trust.0.clone()).unwrap_or_default();
     let authorities = Verifier::new_with_extra_roots(named.clone(), Arc::clone(&provider))?;
