@@ -60,12 +60,12 @@ export class Explore {
 		this.order = el("select", {id: "order", onchange: () => this.change({order: this.order.value, at: null})},
 			el("option", {value: "newest"}, "newest first"), el("option", {value: "oldest"}, "oldest first"));
 		this.zoneNote = el("span.note");
-		this.chips = el("ul.chips", {"aria-label": "Filters of this question"});
+		this.chips = el("ul.chips", {label: "Filters of this question"});
 		const labelled = (label, input) => el("p.labelled", el("label", {for: input.id}, label), input);
-		this.form = el("form.question", {role: "search", "aria-label": "Question", onsubmit: (event) => this.submitted(event)},
+		this.form = el("form.question", {role: "search", label: "Question", onsubmit: (event) => this.submitted(event)},
 			el("div.line", labelled("Filter by", this.field), labelled("Value", this.value), el("button", {type: "submit"}, "Add and ask")),
 			el("div.line", labelled("Since", this.single.since), labelled("Until", this.single.until), labelled("Records (seq)", this.single.seq), labelled("Order", this.order)),
-			el("div.line", el("div.periods", {role: "group", "aria-label": "Period"}, PERIODS.map(([since, label]) =>
+			el("div.line", el("div.periods", {role: "group", label: "Period"}, PERIODS.map(([since, label]) =>
 				button(label, () => this.change({since, until: "", at: null}), {"data-since": since}))), this.zoneNote), this.chips);
 
 		this.said = el("p.said-of", {role: "status"});
@@ -73,14 +73,14 @@ export class Explore {
 		this.axis = el("p.axis", {"aria-hidden": "true"});
 		this.counts = el("div");
 		this.tops = el("div.tops");
-		this.summary = el("section.summary", {"aria-label": "Summary"}, el("figure", el("figcaption", this.said), this.histogram.node, this.axis,
+		this.summary = el("section.summary", {label: "Summary"}, el("figure", el("figcaption", this.said), this.histogram.node, this.axis,
 			el("details.as-table", el("summary", "Over time, as a table"), this.counts)), this.tops);
 
 		this.followed = button("Follow live", () => this.toggleFollow(), {class: null, "aria-pressed": "false"});
 		this.followNote = el("span.note", {"data-part": "follow"});
 		this.download = new Download(() => this.question);
 		this.command = el("code", {"data-part": "command"});
-		const commandBox = el("pre", {tabindex: "0", "aria-label": "Command"}, this.command);
+		const commandBox = el("pre", {tabindex: "0", label: "Command"}, this.command);
 		const copied = button("Copy", () => copy(toCommand(this.question), this.command, copied));
 		this.tools = el("div.tools", this.followed, this.followNote, button("Refresh", () => this.refresh()),
 			this.download.node, el("details.command", el("summary", "The same as a command"), commandBox, copied));
@@ -91,14 +91,14 @@ export class Explore {
 		this.older = [button("Older ›", () => this.turn("before")), button("Oldest", () => this.ends(false))];
 		this.where = el("span", {"data-part": "where"});
 		this.goTo = el("input", {id: "go-to", type: "text", inputmode: "numeric", pattern: "[0-9]*", size: "10", autocomplete: "off"});
-		this.pager = el("nav.pager", {"aria-label": "Pages of records"}, this.newer, this.where, this.older,
+		this.pager = el("nav.pager", {label: "Pages of records"}, this.newer, this.where, this.older,
 			el("form", {onsubmit: (event) => {event.preventDefault(); this.jump(this.goTo.value.trim());}},
 				el("label", {for: "go-to"}, "Go to record"), " ", this.goTo, el("button", {type: "submit", class: "quiet"}, "Go")));
 		this.panel = new RecordPanel({
 			close: () => this.closeRecord(), show: (seq) => this.change({record: seq}), filter: (key, value) => this.filter(key, value), address: (seq) => toAddress({...this.question, record: seq}),
 		});
 		this.node = el("div.explore", el("h1", {tabindex: "-1"}, "Explore"), this.form, this.error, this.summary, this.tools,
-			el("div.split", el("section.records", {"aria-label": "Records"}, this.rows.node, this.pager), this.panel.node));
+			el("div.split", el("section.records", {label: "Records"}, this.rows.node, this.pager), this.panel.node));
 		this.hint();
 	}
 
@@ -190,7 +190,7 @@ export class Explore {
 			button.setAttribute("aria-pressed", String(button.dataset.since === question.since && question.until === ""));
 		}
 		fill(this.chips, FIELDS.flatMap(([key, label]) => question[key].map((value) => el("li", el("span", `${label}: `, shown(value, 80)),
-			el("button", {type: "button", "aria-label": `Remove the filter ${label} ${named(value, 80)}`, onclick: () => this.change({[key]: question[key].filter((one) => one !== value), at: null})}, "✕")))));
+			el("button", {type: "button", label: `Remove the filter ${label} ${named(value, 80)}`, onclick: () => this.change({[key]: question[key].filter((one) => one !== value), at: null})}, "✕")))));
 		this.command.textContent = toCommand(question);
 	}
 
@@ -333,7 +333,7 @@ export class Explore {
 			return full ? named(said, 120) : shown(said, 120);
 		};
 		const rest = [other > 0 && `${many(other, "record")} of others`, !exact && `counts may be up to ${count(error)} too high; at least ${count(distinct)} values`].filter(Boolean);
-		return el("section.top", {"data-top": key, "aria-label": label}, el("h2", label),
+		return el("section.top", {"data-top": key, label: label}, el("h2", label),
 			values.length === 0 ? note("none") : bars(values, found.total, (value) => this.question[key].includes(pattern(value)), (value) => this.filter(key, value), name),
 			rest.length > 0 && note(rest.join("; ")));
 	}

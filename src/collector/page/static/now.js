@@ -91,7 +91,7 @@ function tile([title, key, made], status) {
 	const of = status.sample?.[key];
 	const [figure, unit, drawing, ...notes] = of ? made(of, status) : [key === "archive" ? "not set up" : "none", "", null];
 	const odd = of?.status && stateClass(of.status) !== "good";
-	return el("div", {role: "group", class: `tile ${odd ? stateClass(of.status) : ""}`, "data-tile": title, "aria-label": title},
+	return el("div", {role: "group", class: `tile ${odd ? stateClass(of.status) : ""}`, "data-tile": title, label: title},
 		el("h3", title), odd && badge(of.status), el("p.figure", figure, unit && el("small", ` ${unit}`)), drawing,
 		el("dl", notes.filter(([, note]) => note).map(([term, note]) => el("div", el("dt", term), el("dd", note)))));
 }

@@ -88,7 +88,7 @@ export class ProofView {
 			el("p.sentence", whole === 0 ? "The log has no records yet." : `Of ${many(whole, "record")}: ${told}.`, of.signed ? ` The newest signed head covers ${count(of.signed.tree_size)}.` : " Nothing is signed yet.",
 				" As the signed heads and the manifest say; only a verification reads the records."),
 			el("div.lanes", this.lane("Records", named(all), whole, `Of ${many(whole, "record")}: ${told}.`), this.keyLane(of, whole), this.copies(of, whole)),
-			el("ul.legend", {"aria-label": "Legend"}, [...states].map(([state, number]) => el("li", el("span", {class: `swatch ${state}`, "aria-hidden": "true"}), ` ${WORDS[state] ?? state} (${count(number)})`))),
+			el("ul.legend", {label: "Legend"}, [...states].map(([state, number]) => el("li", el("span", {class: `swatch ${state}`, "aria-hidden": "true"}), ` ${WORDS[state] ?? state} (${count(number)})`))),
 			this.rangeTable(all), this.keys(of), this.anchors(of), this.backups(of));
 	}
 
@@ -138,7 +138,7 @@ export class ProofView {
 
 	buildVerification() {
 		this.start = button("Verify now", () => this.begin(), {class: null});
-		this.progress = el("progress", {max: "1", hidden: true, "aria-label": "Progress of the verification"});
+		this.progress = el("progress", {max: "1", hidden: true, label: "Progress of the verification"});
 		this.said = el("div", {role: "status", "data-part": "verification"});
 		this.verification = el("div.verification", note("Reads every record, computes the tree, and checks it against the signed heads. It does not slow the writer."), this.start, this.progress, this.said);
 	}

@@ -22,7 +22,7 @@ export class RecordPanel {
 		this.seq = null;
 		this.heading = el("h2", {tabindex: "-1"});
 		this.body = el("div");
-		this.node = el("section.record", {"aria-label": "Record", hidden: true, onkeydown: (event) => this.key(event)},
+		this.node = el("section.record", {label: "Record", hidden: true, onkeydown: (event) => this.key(event)},
 			el("div.title", this.heading, button("Close", () => does.close())), this.body);
 	}
 
@@ -90,16 +90,16 @@ export class RecordPanel {
 	field(label, filter, value) {
 		if (value === null) return null;
 		return el("div", el("dt", label), el("dd", shown(value, 1000), " ",
-			button("filter", () => this.does.filter(filter, value), {...SMALL, "aria-label": `Filter by this ${label.toLowerCase()}`})));
+			button("filter", () => this.does.filter(filter, value), {...SMALL, label: `Filter by this ${label.toLowerCase()}`})));
 	}
 
 	tree(label, node) {
 		if (!node) return null;
-		return el("section.tree", {"aria-label": label, "data-part": label.toLowerCase()}, el("h3", label), tree(node, 0));
+		return el("section.tree", {label: label, "data-part": label.toLowerCase()}, el("h3", label), tree(node, 0));
 	}
 
 	line(raw) {
-		const box = el("pre", {tabindex: "0", "aria-label": "Stored line"});
+		const box = el("pre", {tabindex: "0", label: "Stored line"});
 		const copied = button("Copy", () => copy(raw, box, copied), SMALL);
 		const whole = el("details", {"data-part": "line"}, el("summary", `As it is stored (${many(new TextEncoder().encode(raw).length, "byte")})`), box, copied);
 		// Long lines are laid out only when somebody wants to see them.
@@ -115,7 +115,7 @@ export class RecordPanel {
 				el("td", time(text(node, "timestamp"), 3, false)), el("td", shown(text(node, "event_type") ?? node.raw, 60)), el("td", shown(text(node, "actor") ?? "", 60)));
 		};
 		const all = [...list(this.answer, "before"), get(this.answer, "record"), ...list(this.answer, "after")];
-		return el("section", {"aria-label": "Neighbours", "data-part": "neighbours"}, el("h3", "Neighbours"), scroller("Table of neighbours", el("table.plain", el("thead", el("tr", ["Seq", "Time", "Type", "Actor"].map((head) => el("th", {scope: "col"}, head)))), el("tbody", all.map(row)))));
+		return el("section", {label: "Neighbours", "data-part": "neighbours"}, el("h3", "Neighbours"), scroller("Table of neighbours", el("table.plain", el("thead", el("tr", ["Seq", "Time", "Type", "Actor"].map((head) => el("th", {scope: "col"}, head)))), el("tbody", all.map(row)))));
 	}
 
 	proof() {
@@ -135,7 +135,7 @@ export class RecordPanel {
 			}
 			begin.disabled = false;
 		}, {class: null});
-		return el("section", {"aria-label": "Proof", "data-part": "proof"}, el("h3", "Proof"),
+		return el("section", {label: "Proof", "data-part": "proof"}, el("h3", "Proof"),
 			note("The collector hands out the record's path to the signed root; this browser computes it, and needs nobody for that."), begin, " ", kept, result.node);
 	}
 }

@@ -1,6 +1,6 @@
 // What is shown: always as text, never as markup. Records are written by others, and some of them are hostile.
 
-/** `el("p.note", {id: "x"}, …)`: attributes may be left out; `on…` are listeners; `null` and `false` are nothing. */
+/** `el("p.note", {id: "x"}, …)`: attributes may be left out; `on…` are listeners, `label` is for screen readers; `null` and `false` are nothing. */
 export function el(tag, ...children) {
 	const [name, ...classes] = tag.split(".");
 	const node = document.createElement(name);
@@ -9,7 +9,7 @@ export function el(tag, ...children) {
 		for (const [key, value] of Object.entries(children.shift())) {
 			if (value === null || value === undefined || value === false) continue;
 			if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-			else node.setAttribute(key, value === true ? "" : String(value));
+			else node.setAttribute(key === "label" ? "aria-label" : key, value === true ? "" : String(value));
 		}
 	}
 	return add(node, children);
