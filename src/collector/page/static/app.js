@@ -18,12 +18,8 @@ const state = {
 };
 
 takeToken();
-const views = {now: new Now(), explore: new Explore(shared()), proof: new ProofView(shared())};
+const views = {now: new Now(), explore: new Explore(), proof: new ProofView()};
 let view = null;
-
-function shared() {
-	return {status: () => state.status, again: () => poll(true), needToken: (error) => signedOut(error)};
-}
 
 // Which view: `#/now`, `#/explore?…`, `#/proof`.
 

@@ -3,19 +3,6 @@
 
 import {count, el, scroller} from "./text.js";
 
-const SVG = "http://www.w3.org/2000/svg";
-
-export function svg(tag, attributes = {}, ...children) {
-	const node = document.createElementNS(SVG, tag);
-	for (const [name, value] of Object.entries(attributes)) {
-		if (value === null || value === undefined || value === false) continue;
-		if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-		else node.setAttribute(name, String(value));
-	}
-	node.append(...children.flat().filter(Boolean));
-	return node;
-}
-
 /** A small line over time; where there is no value (`null`) there is no line. */
 export function spark(values, label) {
 	const wide = Math.max(2, values.length);
@@ -35,33 +22,27 @@ export function spark(values, label) {
 		else {line += `L${at} ${y(value)}`; area += `L${at} ${y(value)}`;}
 	});
 	if (from !== null) area += `L${values.length - 1} 31Z`;
-	return svg("svg", {class: "spark", viewBox: `0 0 ${wide - 1} 32`, preserveAspectRatio: "none", role: "img", "aria-label": label},
-		area && svg("path", {class: "area", d: area}), line && svg("path", {class: "line", d: line, "vector-effect": "non-scaling-stroke"}));
+	return el("svg.spark", {viewBox: `0 0 ${wide - 1} 32`, preserveAspectRatio: "none", role: "img", "aria-label": label},
+		area && el("path.area", {d: area}), line && el("path.line", {d: line, "vector-effect": "non-scaling-stroke"}));
 }
 
 export function gauge(part, whole, label, state = "good") {
 	const of = whole > 0 ? Math.min(1, Math.max(0, part / whole)) : 0;
-	return svg("svg", {class: `gauge ${state}`, viewBox: "0 0 100 6", preserveAspectRatio: "none", role: "img", "aria-label": label},
-		svg("rect", {class: "rest", width: 100, height: 6}), svg("rect", {class: "part", width: (of * 100).toFixed(2), height: 6}));
+	return el("svg", {class: `gauge ${state}`, viewBox: "0 0 100 6", preserveAspectRatio: "none", role: "img", "aria-label": label},
+		el("rect.rest", {width: 100, height: 6}), el("rect.part", {width: (of * 100).toFixed(2), height: 6}));
 }
 
 /** A lane of ranges over `[0, whole)`; a range that would be too narrow to see is drawn as wide as a mark. */
 export function lane(ranges, whole, label) {
 	const scale = 1000 / Math.max(1, whole);
-	const drawing = svg("svg", {class: "lane", viewBox: "0 0 1000 20", preserveAspectRatio: "none", role: "img", "aria-label": label});
+	const drawing = el("svg.lane", {viewBox: "0 0 1000 20", preserveAspectRatio: "none", role: "img", "aria-label": label});
 	// The narrow ones last: nothing lies over them.
 	for (const {from, to, state, name} of [...ranges].sort((a, b) => (b.to - b.from) - (a.to - a.from))) {
 		const width = Math.max(4, (to - from) * scale);
 		const x = Math.min(from * scale, 1000 - width);
-		drawing.append(svg("rect", {class: `range ${state}`, x: x.toFixed(2), width: width.toFixed(2), height: 20}, title(name)));
+		drawing.append(el("rect", {class: `range ${state}`, x: x.toFixed(2), width: width.toFixed(2), height: 20}, el("title", name)));
 	}
 	return drawing;
-}
-
-function title(text) {
-	const node = svg("title");
-	node.textContent = text;
-	return node;
 }
 
 /**
@@ -74,9 +55,9 @@ export class Histogram {
 		this.counts = [];
 		this.range = [0, 0];
 		this.drag = null;
-		this.bars = svg("path", {class: "bars"});
-		this.veils = [svg("rect", {class: "veil", y: 0, height: 100}), svg("rect", {class: "veil", y: 0, height: 100})];
-		this.drawing = svg("svg", {class: "histogram", viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img"}, this.bars, this.veils);
+		this.bars = el("path.bars");
+		this.veils = [el("rect.veil", {y: 0, height: 100}), el("rect.veil", {y: 0, height: 100})];
+		this.drawing = el("svg.histogram", {viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img"}, this.bars, this.veils);
 		this.handles = [0, 1].map((side) => el("div", {
 			class: "handle", role: "slider", tabindex: "0", "aria-label": side === 0 ? "Begin of the period" : "End of the period",
 			onkeydown: (event) => this.key(event, side),

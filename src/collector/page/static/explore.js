@@ -41,8 +41,7 @@ function isFromElsewhere() {
 }
 
 export class Explore {
-	constructor(shared) {
-		this.shared = shared;
+	constructor() {
 		this.question = null;
 		this.page = null;
 		this.asking = {};

@@ -17,8 +17,7 @@ const LARGEST = 64 * 1024 * 1024;
 const FILES = 20;
 
 export class ProofView {
-	constructor(shared) {
-		this.shared = shared;
+	constructor() {
 		this.coverage = el("div", {"data-part": "coverage"});
 		this.error = el("div.alarm", {role: "alert", hidden: true});
 		this.buildVerification();

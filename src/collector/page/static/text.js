@@ -3,8 +3,8 @@
 /** `el("p.note", {id: "x"}, …)`: attributes may be left out; `on…` are listeners, `label` is for screen readers; `null` and `false` are nothing. */
 export function el(tag, ...children) {
 	const [name, ...classes] = tag.split(".");
-	const node = document.createElement(name);
-	if (classes.length > 0) node.className = classes.join(" ");
+	const node = document.createElementNS(`http://www.w3.org/${/^(svg|rect|path|title)$/.test(name) ? "2000/svg" : "1999/xhtml"}`, name);
+	if (classes.length > 0) node.setAttribute("class", classes.join(" "));
 	if (children[0]?.constructor === Object) {
 		for (const [key, value] of Object.entries(children.shift())) {
 			if (value === null || value === undefined || value === false) continue;
