@@ -27,7 +27,8 @@ export class ProofResult {
 	async check(document, line = null, options = {}, name = "") {
 		this.busy();
 		const result = await check(document, options);
-		if (line !== null && result.record && result.record.line !== line) {
+		const holds = result.verdict === "proven" || result.verdict === "consistent";
+		if (line !== null && holds && (result.kind !== "record" || result.record?.line !== line)) {
 			this.failed("■ Refused: the proof is about another line than the record that is shown here.");
 			return result;
 		}

@@ -5,14 +5,13 @@ import {ask, askJson, Refusal, told} from "./api.js";
 import {lane, table} from "./chart.js";
 import {group} from "./proof.js";
 import {ProofResult} from "./proof-result.js";
-import {badge, button, bytes, count, el, fill, many, note, scroller, shown, span} from "./text.js";
+import {badge, button, bytes, count, el, fill, many, note, shown, span} from "./text.js";
 import {time, toMs} from "./time.js";
 
 const WORDS = {
 	anchored: "anchored: signed, and a backup or a pushed checkpoint covers it", signed: "signed by a key of this log", unsigned: "not signed yet", missing: "missing, although it was signed",
 	removed: "removed by retention", adopted: "taken over unsigned after a crash",
 };
-const KINDS = {backup: "Backup", pushed: "Pushed checkpoint"};
 const LARGEST = 64 * 1024 * 1024;
 const FILES = 20;
 
@@ -122,9 +121,9 @@ export class ProofView {
 	}
 
 	anchors(of) {
-		const rows = of.anchors.map((anchor) => [KINDS[anchor.kind] ?? anchor.kind, shown(anchor.name ?? "", 120), count(anchor.tree_size)]);
-		return [el("h3", "Copies of checkpoints elsewhere"), rows.length === 0 ? note("None that this collector knows of: whoever holds the key could rewrite the log unseen. Make a backup, set up an archive, or push checkpoints.")
-			: table("Who keeps a signed checkpoint", ["Kind", "Where", "Records covered"], rows)];
+		const most = Math.max(0, ...of.anchors.map((anchor) => anchor.tree_size));
+		return [el("h3", "Checkpoints kept elsewhere"), of.anchors.length === 0 ? note("None that this collector knows of: whoever holds the key could rewrite the log unseen. Make a backup, or push checkpoints.")
+			: el("p", `${count(of.anchors.length)}; the furthest covers ${many(most, "record")}. `, shown(of.anchors.map((anchor) => anchor.name).join(", "), 500))];
 	}
 
 	backups(of) {
