@@ -2,7 +2,6 @@
 
 const KEPT = "auditctl.token";
 
-/** What went wrong, by kind: `unreachable`, `silent`, `signed_out`, `forbidden`, `busy`, or the collector's own kind. */
 export class Refusal extends Error {
 	constructor(kind, message, status = 0, wait = null) {
 		super(message);
@@ -44,7 +43,6 @@ export function onSignedOut(listener) {
 	waiting.add(listener);
 }
 
-/** The response, if it is a good one; else throws a `Refusal`. An abort throws as fetch does. */
 export async function ask(path, {method = "GET", accept = "application/json", signal = null, patience = 30_000} = {}) {
 	const headers = {Accept: accept};
 	if (token !== null) {

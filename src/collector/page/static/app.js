@@ -13,15 +13,12 @@ const SLOWEST = 30_000;
 const part = (id) => document.getElementById(id);
 const state = {
 	status: null, at: null, since: null, failed: null, tries: 0, timer: null, asking: null, next: 0, spoken: null,
-	// Why a token is asked for; and whether without one not even the state of the log is told.
 	ended: null, locked: false, resume: false,
 };
 
 takeToken();
 const views = {now: new Now(), explore: new Explore(), proof: new ProofView()};
 let view = null;
-
-// Which view: `#/now`, `#/explore?…`, `#/proof`.
 
 function route(moved = true) {
 	if (takeToken()) {signedIn();}
@@ -41,8 +38,6 @@ function route(moved = true) {
 	view.open(found?.[2] ?? "");
 	if (fresh && moved) view.node.querySelector("h1")?.focus({preventScroll: true});
 }
-
-// How the log is, every two seconds: less often when it fails, not at all when nobody looks.
 
 async function poll(now = false) {
 	clearTimeout(state.timer);
@@ -180,7 +175,6 @@ function leave() {
 	poll(true);
 }
 
-/** The form for a token, and what to do to get one. */
 function showForm(error) {
 	state.ended = error ?? new Refusal("signed_out", "You are not signed in.", 401);
 	views.explore.clear();
@@ -211,14 +205,11 @@ onSignedOut(signedOut);
 part("form").addEventListener("submit", (event) => {
 	event.preventDefault();
 	const text = part("token").value.trim();
-	// The whole address that `auditctl open` prints is as good.
 	setToken(/#token=([^&\s]+)/.exec(text)?.[1] ?? text);
 	if (!hasToken()) return;
 	signedIn();
 	part("main").focus({preventScroll: true});
 });
-
-// The zone, the way past the navigation, and being looked at again.
 
 function showZone() {
 	const zone = part("zone");

@@ -3,7 +3,6 @@
 
 import {count, el, scroller} from "./text.js";
 
-/** A small line over time; where there is no value (`null`) there is no line. */
 export function spark(values, label) {
 	const wide = Math.max(2, values.length);
 	const known = values.filter((value) => typeof value === "number");
@@ -32,11 +31,9 @@ export function gauge(part, whole, label, state = "good") {
 		el("rect.rest", {width: 100, height: 6}), el("rect.part", {width: (of * 100).toFixed(2), height: 6}));
 }
 
-/** A lane of ranges over `[0, whole)`; a range that would be too narrow to see is drawn as wide as a mark. */
 export function lane(ranges, whole, label) {
 	const scale = 1000 / Math.max(1, whole);
 	const drawing = el("svg.lane", {viewBox: "0 0 1000 20", preserveAspectRatio: "none", role: "img", "aria-label": label});
-	// The narrow ones last: nothing lies over them.
 	for (const {from, to, state, name} of [...ranges].sort((a, b) => (b.to - b.from) - (a.to - a.from))) {
 		const width = Math.max(4, (to - from) * scale);
 		const x = Math.min(from * scale, 1000 - width);
@@ -45,10 +42,6 @@ export function lane(ranges, whole, label) {
 	return drawing;
 }
 
-/**
- * Counts over time, of which a part can be chosen: with the mouse, a finger, or two sliders and the keyboard.
- * `chosen(from, to)` gets the first bucket and the one after the last.
- */
 export class Histogram {
 	constructor(chosen) {
 		this.chosen = chosen;
@@ -148,7 +141,6 @@ export class Histogram {
 	}
 }
 
-/** The largest values of a field as bars; each is a button that asks for its records. */
 export function bars(values, total, pressed, choose, name) {
 	const most = Math.max(...values.map((value) => value.count), 1);
 	return el("ol.bars", values.map((value) => {
@@ -166,7 +158,6 @@ export function bars(values, total, pressed, choose, name) {
 	}));
 }
 
-/** The same as a table, for who cannot see the chart. */
 export function table(caption, heads, rows) {
 	return scroller(caption, el("table.plain", el("caption", caption), el("thead", el("tr", heads.map((head) => el("th", {scope: "col"}, head)))),
 		el("tbody", rows.map(([first, ...rest]) => el("tr", el("th", {scope: "row"}, first), rest.map((cell) => el("td", cell)))))));

@@ -137,7 +137,6 @@ export class Explore {
 		this.panel.shut();
 	}
 
-	/** The collector is there again, or somebody has signed in. */
 	back() {
 		if (this.follow) this.tick(); else if (this.broken) this.run();
 		if (this.panel.broken) this.panel.open(this.panel.seq);

@@ -7,10 +7,6 @@ const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const WORD = /true|false|null/y;
 const SPACE = /[ \t\n\r]*/y;
 
-/**
- * A tree of nodes: `{kind: "object", entries: [[key, node]…]}`, `{kind: "array", items}`, `{kind: "text", value}`,
- * `{kind: "number", value}` with its digits, `{kind: "word", value}`. Each has `raw`, its own text.
- */
 export function parse(text) {
 	let at = 0;
 
@@ -89,7 +85,6 @@ export function parse(text) {
 	return node;
 }
 
-/** The value of a key, the last one if it is there twice; or null. */
 export function get(node, key) {
 	if (!node || node.kind !== "object") return null;
 	const found = node.entries.findLast(([name]) => name === key);
@@ -101,7 +96,6 @@ export function text(node, key) {
 	return found && found.kind === "text" ? found.value : null;
 }
 
-/** A whole number that JavaScript can count with, or null. */
 export function whole(node, key) {
 	const found = get(node, key);
 	const number = found && found.kind === "number" ? Number(found.value) : NaN;
@@ -113,7 +107,6 @@ export function list(node, key) {
 	return found && found.kind === "array" ? found.items : [];
 }
 
-/** As JavaScript has it: for what the collector itself says, not for what was recorded. */
 export function plain(node) {
 	return node ? JSON.parse(node.raw) : null;
 }

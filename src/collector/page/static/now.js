@@ -60,7 +60,6 @@ function chart(series, key, what, form) {
 		`${what} over ${many(minutes, "minute")}: now ${form(values.at(-1))}, least ${form(Math.min(...values))}, most ${form(Math.max(...values))}.`);
 }
 
-/** Each tile: its title, the part of the sample that it shows, and how: figure, unit, chart, notes. */
 const TILES = [
 	["Events per second", "events", (of, {rates, series}) => [rate(rates?.minute ?? of.per_second), "in the last minute", chart(series, "events_per_second", "Events per second", rate),
 		["last hour", each(rates?.hour)], ["last day", each(rates?.day)], ["since opened", many(of.total, "event")], ["newest", time(of.last_event_at)]]],

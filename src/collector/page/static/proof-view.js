@@ -1,5 +1,4 @@
 // "Proof": what of the log is anchored, signed or missing, over its whole length; a verification; files that the browser
-// checks by itself.
 
 import {ask, askJson, Refusal, told} from "./api.js";
 import {lane, table} from "./chart.js";
@@ -132,8 +131,6 @@ export class ProofView {
 			rows.length === 0 ? note("No backup is known here.") : table("The newest backups, as the catalogue notes them; they are not read here", ["Backup", "Records", "Made", "Checked", "Copies"], rows)];
 	}
 
-	// A verification, one at a time, in the collector.
-
 	buildVerification() {
 		this.start = button("Verify now", () => this.begin(), {class: null});
 		this.progress = el("progress", {max: "1", hidden: true, label: "Progress of the verification"});
@@ -201,8 +198,6 @@ export class ProofView {
 			el("p.sentence", shown(result.sentence, 4000)), note(state.state === "done" ? "Ended " : "The last one that came to a verdict ended ", time(result.at), ` over ${many(result.tree_size, "record")}`, state.state === "done" && [took, state.by && [", started by ", shown(state.by, 60)]], "."),
 			findings.length > 0 && el("ul", findings.map((finding) => el("li", shown(typeof finding === "string" ? finding : finding.message ?? JSON.stringify(finding), 1000)))));
 	}
-
-	// Files: read and checked here, sent nowhere.
 
 	buildFiles() {
 		this.keysGiven = el("textarea", {id: "keys", rows: "2", spellcheck: "false", autocomplete: "off"});

@@ -16,7 +16,6 @@ export function empty() {
 	return question;
 }
 
-/** From what stands behind `#/explore?`; what is not known is passed over. */
 export function fromAddress(text) {
 	const question = empty();
 	const given = new URLSearchParams(text);
@@ -54,7 +53,6 @@ export function isSame(one, other) {
 	return toFilters(one).toString() === toFilters(other).toString();
 }
 
-/** The same as a command; each value is one argument, whatever it holds. */
 export function toCommand(question) {
 	const words = ["auditctl", "query"];
 	for (const [key, value] of toFilters(question)) words.push(`--${key}=${quoted(value)}`);
@@ -62,7 +60,6 @@ export function toCommand(question) {
 	return words.join(" ");
 }
 
-/** The seqs of a question's own range as numbers, `[begin, end)`; the end may be open. */
 export function range(text) {
 	const found = /^\s*(\d*)\s*(?:(\.\.=?)\s*(\d*))?\s*$/.exec(text ?? "");
 	if (!found || (!found[1] && !found[2])) return [0, null];

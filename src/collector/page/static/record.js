@@ -1,5 +1,4 @@
 // One record: its fields, details and origin as a tree, the stored line, its neighbours, and its proof, which the
-// browser checks itself.
 
 import {askText, Refusal, save, told} from "./api.js";
 import {get, list, parse, text, whole} from "./json.js";

@@ -25,7 +25,6 @@ export class Rows {
 		this.tabbable();
 	}
 
-	/** New ones on top; the oldest of more than `most` go. */
 	prepend(records, most, gap) {
 		this.zone.textContent = `Time (${zoneName()})`;
 		if (gap) this.body.prepend(el("tr", {role: "row"}, el("td", {role: "cell", colspan: String(COLUMNS.length + 2)}, "… some passed by too fast to be shown …")));
@@ -57,7 +56,6 @@ export class Rows {
 		this.body.querySelector(`tr[data-seq="${CSS.escape(String(seq))}"] a`)?.focus();
 	}
 
-	/** One of the links is reached with Tab, the others with the arrow keys. */
 	tabbable(link = this.body.querySelector("tr.open a") ?? this.body.querySelector("a")) {
 		for (const other of this.body.querySelectorAll("a[tabindex='0']")) other.tabIndex = -1;
 		if (link) link.tabIndex = 0;

@@ -19,7 +19,6 @@ export function button(label, onclick, attributes) {
 	return el("button", {type: "button", class: "quiet", onclick, ...attributes}, label);
 }
 
-/** What may be wider than the page: it scrolls by itself, with the keyboard as well. */
 export function scroller(label, ...children) {
 	return el("div.scroll", {tabindex: "0", role: "group", "aria-label": label}, children);
 }
@@ -28,7 +27,6 @@ export function note(...children) {
 	return el("p.note", children);
 }
 
-/** Texts and elements, in this order; what is `null` or `false` is left out. */
 export function add(node, ...children) {
 	node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
 	return node;
@@ -47,14 +45,12 @@ export function codePoint(character) {
 	return `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
-/** The same text with each character that cannot be seen replaced by its name. For labels and titles. */
 export function named(text, limit = 200) {
 	return cut(text, limit).replace(UNSEEN, (character) => NAMED.get(character) ?? `[${codePoint(character)}]`);
 }
 
 function cut(text, limit) {
 	if (text.length <= limit) return text;
-	// Not between the halves of a pair.
 	const end = /[\ud800-\udbff]/.test(text[limit - 1]) ? limit - 1 : limit;
 	return `${text.slice(0, end)}…`;
 }
@@ -113,7 +109,6 @@ export function span(seconds) {
 	return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
 }
 
-/** Words that stand for a state, and its shape: never the colour alone. */
 const STATES = {
 	good: ["●", "ok"], warn: ["▲", "warning"], bad: ["■", "critical"], unknown: ["○", "unknown"],
 };

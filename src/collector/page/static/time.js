@@ -19,7 +19,6 @@ export function setLocal(local) {
 	try {localStorage.setItem(KEPT, zone);} catch {/* it lasts as long as the page */}
 }
 
-/** Whose times are shown: "UTC", or "local time, Europe/Berlin". */
 export function zoneName() {
 	return isLocal() ? `local time, ${Intl.DateTimeFormat().resolvedOptions().timeZone}` : "UTC";
 }
@@ -34,7 +33,6 @@ function offset(date) {
 	return `${minutes < 0 ? "-" : "+"}${two(Math.floor(of / 60))}:${two(of % 60)}`;
 }
 
-/** A time of a record, with so many digits of the second; always with its zone if `full`. */
 export function stamp(iso, digits = 6, full = true) {
 	const found = FORM.exec(iso ?? "");
 	if (!found) return iso ?? "–";
