@@ -23,6 +23,8 @@ export function takeToken() {
   history.replaceState(null, "", `${location.pathname}${location.search}#/now`);
   let given = found[1];
   try { given = decodeURIComponent(given); } catch { /* as it is */ }
+  // A link must not have somebody ask under another name unseen.
+  if (token !== null && token !== given && !confirm("This tab is signed in already. Go on with the token of the address instead?")) return false;
   setToken(given.trim());
   return true;
 }

@@ -181,6 +181,7 @@ function showSession(session) {
 /** The form for a token, and what to do to get one. */
 function showForm(error) {
   state.ended = error ?? new Refusal("signed_out", "You are not signed in.", 401);
+  views.explore.clear();
   const why = part("why");
   const known = state.ended.had ? `The session has ended, or the token is not valid. ${state.ended.message}` : "A token is needed to look at this log.";
   fill(why, shown(known, 1000));

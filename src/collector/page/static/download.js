@@ -22,7 +22,7 @@ export class Download {
     this.stopping = stopping;
     for (const button of this.buttons) button.disabled = true;
     this.stop.hidden = false;
-    const taken = { parts: [], bytes: 0, lines: 0, cut: null };
+    const taken = { parts: [], bytes: 0, cut: null, lacks: new Set() };
     try {
       await this.read(form, taken, stopping.signal);
     } catch (error) {
@@ -44,6 +44,10 @@ export class Download {
       let part = new Uint8Array(await response.arrayBuffer());
       // Each page of CSV has the header, which is one line.
       if (form === "csv" && !first) part = part.subarray(part.indexOf(10) + 1);
+      for (const what of ["pruned", "damaged", "unreadable", "missing"]) {
+        const found = response.headers.get(`auditctl-${what}`);
+        if (found) taken.lacks.add(`${what}: ${found}`);
+      }
       taken.parts.push(part);
       taken.bytes += part.length;
       const next = response.headers.get("auditctl-next-seq");
@@ -63,9 +67,10 @@ export class Download {
       this.said.textContent = `■ Nothing was saved: ${taken.cut}.`;
       return;
     }
-    const name = `auditctl-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}Z${taken.cut ? "-cut" : ""}.${form}`;
+    const name = `auditctl-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}Z${taken.cut || taken.lacks.size > 0 ? "-incomplete" : ""}.${form}`;
+    const lacks = taken.lacks.size > 0 ? `The log lacks some of it (${[...taken.lacks].join(", ")}). ` : "";
     save(taken.parts, name, FORMS[form]);
-    this.said.textContent = taken.cut ? `▲ Cut: ${taken.cut}. Saved ${bytes(taken.bytes)} as ${name}.${careful}` : `● Saved ${bytes(taken.bytes)} as ${name}.${careful}`;
+    this.said.textContent = taken.cut ? `▲ Cut: ${taken.cut}. ${lacks}Saved ${bytes(taken.bytes)} as ${name}.${careful}` : `${lacks ? `▲ ${lacks}` : "● "}Saved ${bytes(taken.bytes)} as ${name}.${careful}`;
   }
 }
 

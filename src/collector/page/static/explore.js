@@ -34,12 +34,20 @@ function short(time) {
   return time.replace(/\.0+Z$/, "Z");
 }
 
+/** Whether the page was just loaded by a link: not again, not by going back, and not moved to by itself. */
+let loaded = performance.getEntriesByType("navigation")[0]?.type === "navigate" && location.hash.includes("?");
+function isFromElsewhere() {
+  const from = loaded;
+  loaded = false;
+  return from;
+}
+
 export class Explore {
   constructor(shared) {
     this.shared = shared;
     this.question = null;
     this.page = null;
-    this.asking = null;
+    this.asking = {};
     this.follow = null;
     this.build();
   }
@@ -107,10 +115,11 @@ export class Explore {
     const before = this.question;
     this.question = question;
     this.showQuestion();
-    if (!before || !isSame(before, question)) { this.stopFollow(); this.run(); }
+    if (!before && address && isFromElsewhere()) this.hold();
+    else if (!before || !isSame(before, question)) { this.held = false; this.run(); }
     else if (this.followOnce) this.followOnce = false;
     else if (before.at !== question.at || before.order !== question.order) { this.stopFollow(); this.askPage(); }
-    if (question.record !== null) {
+    if (question.record !== null && !this.held) {
       if (question.record !== this.panel.seq) this.panel.open(question.record);
     } else if (this.panel.seq !== null) {
       this.panel.shut();
@@ -118,9 +127,17 @@ export class Explore {
     this.rows.mark(question.record);
   }
 
+  /** A link of somebody else must not ask, and be recorded, in the name of who follows it. */
+  hold() {
+    this.held = true;
+    const ask = button("Ask it", () => { this.error.hidden = true; this.held = false; this.question = null; this.open(toAddress(fromAddress(location.hash.split("?")[1])).split("?")[1] ?? ""); }, { class: null });
+    fill(this.error, el("p", "This question came with the address. "), ask);
+    this.error.hidden = false;
+  }
+
   close() {
     this.stopFollow();
-    this.asking?.abort();
+    for (const asking of Object.values(this.asking)) asking.abort();
     this.question = null;
     this.panel.shut();
   }
@@ -185,21 +202,45 @@ export class Explore {
 
   async run() {
     if (!this.question) return;
-    this.asking?.abort();
-    this.asking = new AbortController();
     this.stopFollow();
     this.broken = false;
+    await Promise.all([this.askSummary(), this.askPage()]);
+  }
+
+  /** Only the newest of a kind is answered; the others are given up. */
+  begin(kind) {
+    this.asking[kind]?.abort();
+    const asking = this.asking[kind] = new AbortController();
     this.node.classList.add("asking");
-    await Promise.all([this.askSummary(this.asking.signal), this.askPage(this.asking.signal)]);
-    this.node.classList.remove("asking");
+    return asking.signal;
+  }
+
+  ended(kind, signal) {
+    if (this.asking[kind]?.signal === signal) delete this.asking[kind];
+    this.node.classList.toggle("asking", Object.keys(this.asking).length > 0);
+  }
+
+  /** Nothing of an earlier question stands under a later one, or is left when somebody signs out. */
+  clear() {
+    this.stopFollow();
+    this.found = this.page = null;
+    this.broken = true;
+    fill(this.said);
+    fill(this.tops);
+    fill(this.where);
+    fill(this.counts);
+    this.histogram.node.hidden = this.axis.hidden = true;
+    this.rows.show([]);
+    this.panel.empty();
   }
 
   /** What is followed goes on. */
   refresh() {
-    if (this.follow) this.askSummary(new AbortController().signal); else this.run();
+    if (this.follow) this.askSummary(); else this.run();
   }
 
-  async askSummary(signal) {
+  async askSummary() {
+    const signal = this.begin("summary");
     this.said.textContent = "Counting…";
     const filters = toFilters(this.question);
     filters.set("buckets", String(BUCKETS));
@@ -214,13 +255,19 @@ export class Explore {
       this.showSummary(found);
     } catch (error) {
       if (signal.aborted) return;
+      this.found = null;
+      fill(this.tops);
+      this.histogram.node.hidden = this.axis.hidden = true;
       this.said.textContent = "The records were not counted.";
       this.failed(error);
+    } finally {
+      this.ended("summary", signal);
     }
   }
 
   /** `at` says where in the answer the page begins: `from.N` upwards, `before.N` downwards; else at its beginning. */
-  async askPage(signal = (this.asking = new AbortController()).signal) {
+  async askPage() {
+    const signal = this.begin("page");
     const { question } = this;
     const filters = toFilters(question);
     const [kind, place] = question.at?.split(".") ?? [null, null];
@@ -241,7 +288,12 @@ export class Explore {
       this.showPage();
     } catch (error) {
       if (signal.aborted) return;
+      this.page = null;
+      this.rows.show([]);
+      fill(this.where);
       this.failed(error);
+    } finally {
+      this.ended("page", signal);
     }
   }
 
@@ -392,21 +444,22 @@ export class Explore {
     const log = `${get(answer, "log_id")?.raw} ${get(answer, "epoch")?.raw}`;
     const end = whole(answer, "end") ?? 0;
     const records = list(answer, "records");
-    if (follow.log !== null && (follow.log.split(" ")[0] !== log.split(" ")[0] || end < follow.end)) {
+    if (follow.log !== null && (follow.log !== log || end < follow.end)) {
       Object.assign(follow, { log: null, end: null });
-      this.followNote.textContent = "▲ The log was replaced. Beginning again with its newest records.";
+      this.followNote.textContent = "▲ The log was replaced or restored. Beginning again with its newest records.";
       return;
     }
     const passed = follow.end !== null && get(answer, "more")?.value === "true";
+    follow.passed ||= passed;
     if (follow.end === null) {
       this.page = { answer, records, up: false, kind: null };
       this.showPage();
     } else {
       follow.fresh += records.length;
-      this.rows.prepend(records, FOLLOWED);
+      this.rows.prepend(records, FOLLOWED, passed);
     }
     Object.assign(follow, { log, end });
-    this.followNote.textContent = `● Live, up to record ${count(Math.max(0, end - 1))}; ${count(follow.fresh)} new${passed ? ". Some passed by too fast to be shown" : ""}.`;
+    this.followNote.textContent = `● Live, up to record ${count(Math.max(0, end - 1))}; ${count(follow.fresh)} new${follow.passed ? ". Some passed by too fast to be shown" : ""}.`;
   }
 }
 

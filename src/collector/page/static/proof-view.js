@@ -131,9 +131,9 @@ export class ProofView {
   }
 
   backups(of) {
-    const rows = of.backups.slice(-50).reverse().map((backup) => [shown(backup.id, 80), `${count(backup.first_seq)} to ${count(backup.end_seq - 1)}`, time(backup.at), backup.damage ? [badge("damaged"), " ", shown(backup.damage, 300)] : shown(backup.verified, 60), shown(backup.copies.map((copy) => `${copy.place} (${copy.state})`).join(", "), 500)]);
+    const rows = of.backups.slice(0, 50).map((backup) => [shown(backup.id, 80), `${count(backup.first_seq)} to ${count(backup.end_seq - 1)}`, time(backup.at), backup.damage ? [badge("damaged"), " ", shown(backup.damage, 300)] : shown(backup.verified, 60), shown(backup.copies.map((copy) => `${copy.place} (${copy.state})`).join(", "), 500)]);
     return [el("h3", "Backups and archive"), el("p", of.archive ? ["Archive at ", shown(of.archive.place ?? "", 200), `: the first ${many(of.archive.end_seq, "record")}, complete at `, time(of.archive.at), "."] : "No archive is set up."),
-      rows.length === 0 ? note("No backup is known here.") : table("The newest backups", ["Backup", "Records", "Made", "Checked", "Copies"], rows)];
+      rows.length === 0 ? note("No backup is known here.") : table("The newest backups, as the catalogue notes them; they are not read here", ["Backup", "Records", "Made", "Checked", "Copies"], rows)];
   }
 
   // A verification, one at a time, in the collector.
@@ -202,7 +202,7 @@ export class ProofView {
     const good = result.verdict === "verified";
     const findings = (result.report?.findings ?? result.report?.problems ?? []).slice(0, 100);
     return el("div", { class: `verdict ${good ? "good" : "bad"}`, "data-verdict": result.verdict }, el("p.word", badge(good ? "ok" : "critical", good ? "Verified" : "Something is wrong")),
-      el("p.sentence", shown(result.sentence, 4000)), state.ended && note("Ended ", time(state.ended), took, state.by && [", started by ", shown(state.by, 60)], "."),
+      el("p.sentence", shown(result.sentence, 4000)), note(state.state !== "done" && "The last one that came to a verdict: ", many(result.tree_size, "record"), ", at ", time(result.at), state.state === "done" && [took, state.by && [", started by ", shown(state.by, 60)]], "."),
       findings.length > 0 && el("ul", findings.map((finding) => el("li", shown(typeof finding === "string" ? finding : finding.message ?? JSON.stringify(finding), 1000)))));
   }
 

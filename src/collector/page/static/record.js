@@ -40,11 +40,18 @@ export class RecordPanel {
     fill(this.body);
   }
 
+  empty() {
+    this.broken = this.seq !== null;
+    this.answer = null;
+    fill(this.body, note("Sign in to see it."));
+  }
+
   async open(seq) {
     this.asking?.abort();
     const asking = new AbortController();
     this.asking = asking;
     this.seq = seq;
+    this.answer = null;
     this.broken = false;
     this.node.hidden = false;
     this.heading.textContent = `Record ${seq}`;

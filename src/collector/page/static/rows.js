@@ -18,7 +18,7 @@ export class Rows {
     this.node = scroller("Table of records", el("table.rows", { role: "table" }, el("caption.unseen-label", "Records; Enter opens one, the arrow keys go from one to the next"), head, this.body));
   }
 
-  show(records, address) {
+  show(records, address = this.address) {
     this.address = address;
     this.zone.textContent = `Time (${zoneName()})`;
     fill(this.body, records.map((record) => this.row(record)));
@@ -26,8 +26,9 @@ export class Rows {
   }
 
   /** New ones on top; the oldest of more than `most` go. */
-  prepend(records, most) {
+  prepend(records, most, gap) {
     this.zone.textContent = `Time (${zoneName()})`;
+    if (gap) this.body.prepend(el("tr", { role: "row" }, el("td", { role: "cell", colspan: String(COLUMNS.length + 2) }, "… some passed by too fast to be shown …")));
     this.body.prepend(...records.map((record) => this.row(record, true)));
     while (this.body.rows.length > most) this.body.lastChild.remove();
     this.tabbable();

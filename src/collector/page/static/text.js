@@ -138,9 +138,9 @@ export function badge(state, word = state) {
 /** One argument for a shell. Whatever the text is, it stays one argument, and pasting it runs nothing. */
 export function quoted(text) {
   if (/^[A-Za-z0-9_@%+:,./-]+$/.test(text)) return text;
-  // Unseen characters would act on a terminal: as octal bytes. A quote is one as well, so that a shell that does not know
-  // this form finds no end of the quotes in it either.
-  if (text.search(UNSEEN) >= 0) {
+  // Unseen characters would act on a terminal, and what ends the quotes differs between shells (fish): then all but plain
+  // letters are octal bytes, so that a shell that does not know this form finds no end of it either.
+  if (/['\\]/.test(text) || text.search(UNSEEN) >= 0) {
     let out = "";
     for (const character of text) {
       if (/^[A-Za-z0-9 _@%+:,./=-]$/.test(character)) out += character;
@@ -148,7 +148,7 @@ export function quoted(text) {
     }
     return `$'${out}'`;
   }
-  return `'${text.replaceAll("'", "'\\''")}'`;
+  return `'${text}'`;
 }
 
 /** A text as a pattern that finds exactly it: `*` stands for any text, and backslashes before it are doubled. */
