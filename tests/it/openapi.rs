@@ -98,6 +98,7 @@ database = "none"
 negative_data_rejection.expected-statuses = [
     "207", "400", "401", "403", "404", "405", "406", "413", "415", "422", "429",
 ]
+
 # A foreign object without what the mapping needs is refused, as its sender made it.
 [[operations]]
 include-path = ["/v1/ingest/{name}"]
@@ -124,7 +125,7 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404",
 # proof_http.rs, page_doors.rs).
 [[operations]]
 include-path = [
-    "/v1/records/{seq}", "/v1/summary", "/v1/status", "/v1/session", "/v1/coverage", "/v1/proof/{seq}",
+    "/v1/records/{seq}", "/v1/summary", "/v1/status", "/v1/session", "/v1/coverage", "/v1/proof/{seq}", "/v1/checkpoint",
 ]
 checks.ignored_auth.enabled = false
 checks.missing_required_header.enabled = false
