@@ -156,4 +156,11 @@ fn what_a_verification_in_the_collector_finds_health_tells_as_well() {
     assert!(!done["result"]["report"]["next"].as_array().expect("steps").is_empty(), "{done}");
     let (_, health, _) = run(&dir, &["health", "--json"]);
     assert!(health.contains("integrity.found_wrong"), "{health}");
+    // A file that is gone is missing records, whatever is noted of it.
+    std::fs::remove_file(&sealed).expect("removed");
+    found("what is missing", || {
+        let (_, covered) = ask(&collector, "/v1/coverage", &reader);
+        let mut ranges = covered["ranges"].as_array()?.iter();
+        ranges.any(|range| range["state"] == "missing").then_some(())
+    });
 }
