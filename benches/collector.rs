@@ -4,10 +4,8 @@
 //! `cargo bench --bench collector`. Real processes, a real disk; every figure is
 //! a median of runs made in turn. Nothing is asserted here. `BENCH_DIR` says
 //! where the logs go (default: the working directory), `BENCH_LOG_MB` how large
-//! the log beside `health` is (default: 1000). After `--`: only `health`, `socket`
-//! `latency`,
-//! `ids`
-//! or `pages`.
+//! the log beside `health` is (default: 1000). After `--`: only `health`, `socket`,
+//! `latency`, `ids` or `pages`.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
