@@ -9,6 +9,13 @@ use std::time::Duration;
 use auditctl::audit::{AuditLog, Batch, Durability, Options, Origin, ParseMode, Via};
 
 pub(crate) const ROUNDS: usize = 5;
+/// How long a browser is waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A program that a bench cannot do without.
+pub(crate) fn missing(program: &str) {
+    panic!("{program} is not installed");
+}
 
 pub(crate) fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)

@@ -324,6 +324,7 @@ const EXAMPLES: &[Examples] = &[
                 "auditctl verify --against /mnt/kept/checkpoint.txt",
             ),
             ("Every night: what is new, and a part of the rest", "auditctl verify --since-last"),
+            ("Write a report to file", "auditctl verify --report 2026-11.html"),
         ],
     ),
     (
@@ -339,6 +340,13 @@ const EXAMPLES: &[Examples] = &[
                 "Large payments, as CSV",
                 "auditctl query --type payment --where 'details.amount >= 1000' --format csv > large.csv",
             ),
+        ],
+    ),
+    (
+        "open",
+        &[
+            ("Open the page of the running collector", "auditctl open"),
+            ("On a server without a display: print the address", "auditctl open --print"),
         ],
     ),
     (
@@ -372,6 +380,10 @@ const EXAMPLES: &[Examples] = &[
         "prove",
         &[
             ("Prove one record to somebody", "auditctl prove 4711 --output proof.json"),
+            (
+                "The same as a file that checks itself in a browser",
+                "auditctl prove 4711 --format html -o proof.html",
+            ),
             (
                 "Prove that the log extends a checkpoint that somebody kept",
                 "auditctl prove --from 4000 --output growth.json",

@@ -3,10 +3,10 @@
 use super::exit::{CliError, Exit};
 use super::open::shared_fs;
 use crate::audit::LogPaths;
-use crate::audit::read::verify::{Depth, Report};
+use crate::audit::read::verify::Report;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
-use crate::health::{Findings, Found, FoundBy};
+use crate::health::{Found, FoundBy, note_ended, note_verified};
 
 /// Only of a log that is kept here, which its key tells: a copy that somebody looks at, and
 /// evidence, stay as they are.
@@ -21,26 +21,12 @@ pub(super) fn verified(settings: &Settings, report: &Report, found_by: FoundBy, 
     if !is_kept_here(settings, &paths) {
         return;
     }
-    if let Some(found) = Found::of(report, found_by, against) {
-        return keep(&found, &paths);
-    }
-    let read_all = report.depth == Depth::Full || report.depth_reason.is_some();
-    if report.passed() && read_all {
-        ended(settings, against);
-    }
+    note_verified(&*shared_fs(), &paths, report, found_by, against);
 }
 
 /// All is well again; what only a comparison found, only another one ends.
 pub(super) fn ended(settings: &Settings, against: bool) {
-    let (fs, paths) = (shared_fs(), LogPaths::new(&settings.log_dir));
-    let stays = match Findings::load(&*fs, &paths) {
-        Findings::None => true,
-        Findings::Some(found) => found.against && !against,
-        Findings::Unusable(_) => false,
-    };
-    if !stays && let Err(error) = Findings::clear(&*fs, &paths) {
-        tracing::info!(%error, "what was found before is still told of");
-    }
+    note_ended(&*shared_fs(), &LogPaths::new(&settings.log_dir), against);
 }
 
 /// A writer did not start, or a backup was not made, because of what the log is.

@@ -8,6 +8,7 @@ mod commands;
 mod context;
 mod examples;
 mod exit;
+mod filed;
 mod found;
 mod heads;
 mod legacy;
@@ -28,8 +29,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 pub use catalogue::{Group, catalogue};
 use commands::{
     archive, backup, checkpoint, cleanup, completions, demo, diff, fleet, health, key, list, man,
-    monitor, prove, query, record, repair, restore, serve, support_bundle, token, validate, verify,
-    witness,
+    monitor, open as open_page, prove, query, record, repair, restore, serve, support_bundle,
+    token, validate, verify, witness,
 };
 use context::Context;
 use exit::Exit;
@@ -108,6 +109,7 @@ enum Command {
     Cleanup(cleanup::CleanupArgs),
     Verify(verify::VerifyArgs),
     Query(query::QueryArgs),
+    Open(open_page::OpenArgs),
     Token(token::TokenArgs),
     Prove(prove::ProveArgs),
     Checkpoint(checkpoint::CheckpointArgs),
@@ -175,6 +177,7 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::Cleanup(args) => cleanup::run(&context, &args),
         Command::Verify(args) => verify::run(&context, &args),
         Command::Query(args) => query::run(&context, &args),
+        Command::Open(args) => open_page::run(&context, &args),
         Command::Token(args) => token::run(&context, &args),
         Command::Prove(args) => prove::run(&context, &args),
         Command::Checkpoint(args) => checkpoint::run(&context, &args),

@@ -47,12 +47,14 @@ const OPENMETRICS_VERSION: &str = "application/openmetrics-text;version=1.0.0";
 const OPENMETRICS_ESCAPED: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8";
 const OPENMETRICS_UTF8: &str = "application/openmetrics-text;charset=utf-8";
 
-/// An answer as one document, line by line, or as a SIEM's events, which no media type names.
+/// An answer as one document, line by line, as a table, or as a SIEM's events, which no media
+/// type names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Records {
     Document,
     Lines,
     Ocsf,
+    Csv,
 }
 
 /// For records.
@@ -60,18 +62,25 @@ pub(super) const RECORDS: &[Offer<Records>] = &[
     ("application/json", Records::Document),
     ("application/x-ndjson", Records::Lines),
     ("application/x-ndjson;charset=utf-8", Records::Lines),
+    ("text/csv", Records::Csv),
+    ("text/csv;charset=utf-8", Records::Csv),
 ];
 
 /// A page for people, or the same for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Page {
+    Html,
     Text,
     Json,
 }
 
 /// For `/`.
-pub(super) const PAGE: &[Offer<Page>] =
-    &[(TEXT, Page::Text), (TEXT_UTF8, Page::Text), ("application/json", Page::Json)];
+pub(super) const PAGE: &[Offer<Page>] = &[
+    (TEXT, Page::Text),
+    (TEXT_UTF8, Page::Text),
+    ("application/json", Page::Json),
+    ("text/html", Page::Html),
+];
 
 /// What of the offers the request's sender likes best; the first if it says nothing.
 pub(super) fn wanted<T: Copy>(headers: &HeaderMap, offers: &[Offer<T>]) -> T {

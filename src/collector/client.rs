@@ -181,6 +181,36 @@ struct WireRotated {
 }
 
 #[derive(Deserialize)]
+struct OpenAnswer {
+    ok: Option<WireOpened>,
+    error: Option<WireError>,
+}
+
+#[derive(Deserialize)]
+struct WireOpened {
+    open: Opened,
+}
+
+/// A session for HTTP that was begun.
+#[derive(Clone, Deserialize)]
+pub struct Opened {
+    /// What is to be shown; a secret.
+    pub token: String,
+    /// Until when.
+    pub expires: String,
+    /// What it may do.
+    pub role: String,
+    /// Where.
+    pub url: String,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened").field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
 struct WireOk {
     seq: Option<u64>,
     #[serde(default)]
@@ -379,6 +409,23 @@ impl Client {
             serde_json::from_slice(&answer).map_err(|error| self.unreadable(&error))?;
         match (wire.ok, wire.error) {
             (Some(WireRotated { key_rotate }), _) => Ok(key_rotate),
+            (None, Some(error)) => Err(self.refused(error)),
+            (None, None) => Err(self.lost(io::ErrorKind::InvalidData.into())),
+        }
+    }
+
+    /// Begins a session for HTTP, of an hour.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when there is none: with the kind `no_http`, `forbidden`,
+    /// `busy`, or `unknown_request` of an older collector.
+    pub fn open(&mut self) -> Result<Opened, ClientError> {
+        self.write(b"{\"open\":{}}\n")?;
+        let answer = self.read_line()?;
+        let wire: OpenAnswer =
+            serde_json::from_slice(&answer).map_err(|error| self.unreadable(&error))?;
+        match (wire.ok, wire.error) {
+            (Some(WireOpened { open }), _) => Ok(open),
             (None, Some(error)) => Err(self.refused(error)),
             (None, None) => Err(self.lost(io::ErrorKind::InvalidData.into())),
         }

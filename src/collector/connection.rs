@@ -8,6 +8,7 @@
 mod answers;
 mod asked;
 mod lines;
+mod opened;
 mod output;
 mod owed;
 mod rights;
@@ -337,6 +338,7 @@ impl Connection {
                 Ok(Control::BackupRemoved(removed)) => return self.backup_removed(*removed),
                 Ok(Control::KeyRotate(request)) => return self.rotate_key(*request),
                 Ok(Control::Query(request)) => return self.ask(*request),
+                Ok(Control::Open) => return self.open(),
                 Ok(control) => self.control(&control),
                 Err(error) => protocol::error_of("malformed", &error),
             };

@@ -4,8 +4,12 @@
 //! health and metrics asked from this machine, and for whether all is well, asked
 //! from anywhere (a load balancer has no token). Without tokens HTTP is on loopback
 //! only: its programs may look at health, those of users who may send at the socket
-//! may send, and nobody reads records. A program's user is the kernel's word; where that
-//! cannot be had, the program may not send.
+//! may send, and nobody reads records but in a session, which its user has begun at the
+//! socket. A program's user is the kernel's word; where that cannot be had, the program may
+//! not send.
+//!
+//! A session's token is a browser's. Whatever comes with it has to come from the page
+//! itself: `Origin` and `Sec-Fetch-Site` say so.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, PoisonError};
@@ -18,11 +22,14 @@ use axum::response::Response;
 
 use super::Hub;
 use super::auth::groups_of;
+use super::headers::guarded;
+use super::reader::Reader;
 use super::reply::{App, error, with_retry_after};
-use super::routes::{Open, Route};
-use super::seats::network;
+use super::routes::{Endpoint, Open, Route};
+use super::seats::{Guest, network};
+use super::sessions::{self, Session};
 use super::tokens::{Known, Shown};
-use crate::access::{Right, is_well_formed};
+use crate::access::{Right, Token, is_well_formed};
 use crate::audit::state::security::{By, SecurityKind};
 use crate::audit::state::status::Word;
 use crate::audit::write::rate_limit::{Decision, RateLimiter};
@@ -32,6 +39,8 @@ use crate::audit::{Origin, RateLimit, Via};
 const FAILURES: RateLimit = RateLimit { per_second: 1.0, burst: 10, max_sources: 10_000 };
 /// Questions whether all is well, without a token, of an address.
 const PROBES: RateLimit = RateLimit { per_second: 10.0, burst: 20, max_sources: 10_000 };
+/// The page's files, without a token, of an address: a page is a dozen of them.
+const FILES: RateLimit = RateLimit { per_second: 50.0, burst: 200, max_sources: 10_000 };
 /// Messages about them to whoever runs the collector.
 const TOLD: RateLimit = RateLimit { per_second: 0.2, burst: 20, max_sources: 1 };
 
@@ -41,6 +50,7 @@ const TOLD: RateLimit = RateLimit { per_second: 0.2, burst: 20, max_sources: 1 }
 pub(super) struct Strangers {
     failures: RateLimiter,
     probes: RateLimiter,
+    files: RateLimiter,
     told: RateLimiter,
 }
 
@@ -49,6 +59,7 @@ impl Strangers {
         Self {
             failures: RateLimiter::new(Some(FAILURES)),
             probes: RateLimiter::new(Some(PROBES)),
+            files: RateLimiter::new(Some(FILES)),
             told: RateLimiter::new(Some(TOLD)),
         }
     }
@@ -57,7 +68,7 @@ impl Strangers {
     /// Without limits: where nothing is about time.
     pub(super) fn unlimited() -> Self {
         let none = || RateLimiter::new(None);
-        Self { failures: none(), probes: none(), told: none() }
+        Self { failures: none(), probes: none(), files: none(), told: none() }
     }
 
     /// Whether a message about one of them may be written now: they must not flood what
@@ -94,6 +105,8 @@ pub(super) enum Caller {
     Stranger,
     /// The holder of a token.
     Token(Arc<Holder>),
+    /// A user of this machine, in a session.
+    Person(Arc<Visitor>),
     /// A program on this machine that sends to a listener.
     Listener {
         /// Whose it is.
@@ -110,7 +123,34 @@ pub(super) struct Holder {
     peer: Option<String>,
 }
 
+impl Holder {
+    pub(super) fn token(&self) -> &Token {
+        &self.known.token
+    }
+}
+
+/// A user of this machine, in a session.
+#[derive(Debug)]
+pub(super) struct Visitor {
+    pub(super) session: Arc<Session>,
+    peer: Option<String>,
+}
+
 impl Caller {
+    /// Who reads, and whose share of the memory that takes.
+    pub(super) fn reader(&self, guest: Guest) -> Reader {
+        let session = match self {
+            Self::Person(visitor) => Some(&visitor.session),
+            _ => None,
+        };
+        Reader {
+            origin: self.origin(),
+            user: session.and_then(|session| session.user.clone()),
+            guest,
+            followed: session.map(|session| Arc::clone(&session.followed)),
+        }
+    }
+
     /// What records say of it.
     pub(super) fn origin(&self) -> Origin {
         let mut origin = Origin {
@@ -133,6 +173,10 @@ impl Caller {
                 origin.token = Some(holder.known.token.name.clone());
                 origin.peer.clone_from(&holder.peer);
             }
+            Self::Person(visitor) => {
+                origin.uid = Some(visitor.session.uid);
+                origin.peer.clone_from(&visitor.peer);
+            }
         }
         origin
     }
@@ -141,7 +185,7 @@ impl Caller {
     pub(super) fn bucket(&self) -> Option<&str> {
         match self {
             Self::Token(holder) => Some(&holder.known.events),
-            Self::Here { .. } | Self::Stranger | Self::Listener { .. } => None,
+            Self::Here { .. } | Self::Stranger | Self::Person(_) | Self::Listener { .. } => None,
         }
     }
 
@@ -160,8 +204,15 @@ fn right(method: &Method, path: &str) -> Option<Right> {
 /// Whether anybody may ask it who reaches the collector: whether all is well, whether it
 /// is there at all (`OPTIONS`, as HAProxy asks), and what there is to ask (`/`).
 pub(super) fn is_probe(method: &Method, path: &str) -> bool {
-    let is_open = |route: &Route| matches!(route.open, Open::ToAll | Open::InAWord(_));
+    let is_open = |route: &Route| {
+        matches!(route.open, Open::ToAll | Open::InAWord(_)) && route.endpoint != Endpoint::File
+    };
     method == Method::OPTIONS || Route::of(method, path).is_some_and(is_open)
+}
+
+/// Whether it is one of the page's files.
+fn is_file(method: &Method, path: &str) -> bool {
+    Route::of(method, path).is_some_and(|route| route.endpoint == Endpoint::File)
 }
 
 /// Lets a request through with its [`Caller`], or answers why not.
@@ -177,7 +228,7 @@ pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Ne
         Err(refused) => *refused,
     };
     count(&app.hub, response.status());
-    response
+    guarded(response)
 }
 
 /// Every refusal of a request moves a counter (P9): these do that have none of their own.
@@ -249,16 +300,29 @@ fn admit(
 ) -> Result<Caller, Box<Response>> {
     let (method, path) = (request.method(), request.uri().path());
     let right = right(method, path);
-    let probes = is_probe(method, path);
+    let (probes, file) = (is_probe(method, path), is_file(method, path));
     // What tells nothing but how things are may be asked for under any address.
-    let by_address = probes || right == Some(Right::Health);
+    let by_address = probes || file || right == Some(Right::Health);
     let headers = request.headers();
+    let clock = &app.hub.log.options().clock;
+    if let Some(shown) = bearer(headers) {
+        match app.hub.sessions.find(shown, &**clock) {
+            sessions::Shown::Valid(session) => return person(app, request, peer, session),
+            sessions::Shown::Ended => return Err(session_ended(app, peer)),
+            sessions::Shown::Unknown => {}
+        }
+    }
     let Some(tokens) = app.hub.credentials.tokens() else {
-        here(app, headers, peer, by_address)?;
+        here(app, request, peer, by_address)?;
+        if right == Some(Right::Query) && bearer(headers).is_some() {
+            let text = "the token is not valid; `auditctl open` gives a new one";
+            return Err(unauthenticated(app, peer, "an unknown token", text));
+        }
         if right == Some(Right::Query) {
             // A web page can have its reader's browser ask, and the user would be theirs.
-            let text = "queries over HTTP need a token: set collector.token_file";
-            let detail = "a query, and there are no tokens";
+            let text = "queries over HTTP need a token: run `auditctl open`, or set \
+                        collector.token_file";
+            let detail = "a query without a token";
             return Err(forbidden(app, peer, By::Stranger, detail, text));
         }
         if right == Some(Right::Write) {
@@ -268,16 +332,18 @@ fn admit(
     };
     let Some(shown) = bearer(headers) else {
         if by_address && app.loopback {
-            here(app, headers, peer, by_address)?;
+            here(app, request, peer, by_address)?;
             return Ok(Caller::Here { uid: peer.uid, groups: groups.to_vec() });
         }
         if probes {
-            return probe(app, peer);
+            return probe(app, peer, &app.hub.strangers.probes);
+        }
+        if file {
+            return probe(app, peer, &app.hub.strangers.files);
         }
         let text = "send the token: Authorization: Bearer <token>";
         return Err(unauthenticated(app, peer, "no token", text));
     };
-    let clock = &app.hub.log.options().clock;
     let known = match tokens.find(shown, clock.now()) {
         Shown::Valid(known) => known,
         Shown::Ended(known, state) => {
@@ -307,9 +373,68 @@ fn admit(
         let text = "this token has reached its limit of requests";
         return Err(Box::new(too_many(text, retry_after)));
     }
-    let peer = Some(peer.ip.to_canonical()).filter(|peer| !peer.is_loopback());
-    let peer = peer.map(|peer| peer.to_string());
-    Ok(Caller::Token(Arc::new(Holder { known: known.clone(), peer })))
+    Ok(Caller::Token(Arc::new(Holder { known: known.clone(), peer: elsewhere(peer) })))
+}
+
+/// The address of a peer that is not on this machine.
+fn elsewhere(peer: Peer) -> Option<String> {
+    let ip = Some(peer.ip.to_canonical()).filter(|ip| !ip.is_loopback());
+    ip.map(|ip| ip.to_string())
+}
+
+/// A request in a session.
+fn person(
+    app: &App,
+    request: &Request,
+    peer: Peer,
+    session: Arc<Session>,
+) -> Result<Caller, Box<Response>> {
+    let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
+    if app.hub.credentials.tokens().is_none() {
+        is_local(app, headers, peer, false)?;
+    }
+    if is_of_other_page(headers) {
+        let text = "only the collector's own page may use a session: Origin or Sec-Fetch-Site names \
+                    another";
+        return Err(forbidden(
+            app,
+            peer,
+            By::Stranger,
+            "a session's token from another page",
+            text,
+        ));
+    }
+    if let Some(right) = right(method, path) {
+        let access = app.hub.access.read().unwrap_or_else(PoisonError::into_inner);
+        if !session.may(right, &access) {
+            let (uid, what) = (session.uid, right.as_str());
+            let detail = format!("user {uid} in a session may not {what}");
+            let text = match right {
+                Right::Write => "a session may not send events: it is for looking".to_owned(),
+                _ => format!(
+                    "user {uid} may not {what} here: add it to collector.read_uids or read_gids"
+                ),
+            };
+            return Err(forbidden(app, peer, By::Known, &detail, &text));
+        }
+    }
+    if let Some(retry_after) = app.hub.sessions.limited(&session, &*app.hub.log.options().clock) {
+        app.hub.log.page().add(Word::RequestsRateLimited, 1);
+        let source = format!("uid:{}", session.uid);
+        let detail = "more requests than a session may make";
+        app.hub.log.security().report(SecurityKind::RateLimited, Some(&source), detail);
+        return Err(Box::new(too_many(
+            "this session has reached its limit of requests",
+            retry_after,
+        )));
+    }
+    Ok(Caller::Person(Arc::new(Visitor { session, peer: elsewhere(peer) })))
+}
+
+/// A page that was left open goes on asking: that is no attack, and has no security event.
+fn session_ended(app: &App, peer: Peer) -> Box<Response> {
+    let text = "this session is over; `auditctl open` begins a new one";
+    refused_token(app, peer, "session_ended", text)
 }
 
 /// Who sends to a listener, if the user may write: there are no tokens. `gid` is the group
@@ -345,6 +470,7 @@ pub(super) fn still(hub: &Hub, caller: &Caller, right: Right) -> Result<(), Ende
     let clock = &hub.log.options().clock;
     let (name, why) = match (caller, &tokens) {
         (Caller::Stranger, _) => return Ok(()),
+        (Caller::Person(visitor), _) => return still_person(hub, visitor, right),
         (Caller::Listener { uid, groups }, _) => return still_sends(hub, *uid, groups),
         (Caller::Here { uid, groups }, None) => {
             return match uid {
@@ -377,6 +503,22 @@ pub(super) fn still(hub: &Hub, caller: &Caller, right: Right) -> Result<(), Ende
     Err(Ended { status: StatusCode::UNAUTHORIZED, kind: "unauthorized", message: INVALID })
 }
 
+/// A session that has ended, or whose user may not do that any more.
+fn still_person(hub: &Hub, visitor: &Visitor, right: Right) -> Result<(), Ended> {
+    if !hub.sessions.goes_on(&visitor.session, &*hub.log.options().clock) {
+        hub.log.page().add(Word::RequestsUnauthenticated, 1);
+        let message = "this session is over; `auditctl open` begins a new one";
+        return Err(Ended { status: StatusCode::UNAUTHORIZED, kind: "session_ended", message });
+    }
+    let access = hub.access.read().unwrap_or_else(PoisonError::into_inner);
+    if visitor.session.may(right, &access) {
+        return Ok(());
+    }
+    hub.log.page().add(Word::RequestsForbidden, 1);
+    let message = "this user may not do that any more";
+    Err(Ended { status: StatusCode::FORBIDDEN, kind: "forbidden", message })
+}
+
 /// A user of this machine, who is no longer one of those who may send once
 /// `collector.allowed_uids` and `allowed_gids` are reloaded.
 fn still_sends(hub: &Hub, uid: u32, groups: &[u32]) -> Result<(), Ended> {
@@ -397,16 +539,28 @@ const INVALID: &str = "the token is not valid";
 
 /// A program on this machine, not a web page that a browser on it has loaded. `by_address`:
 /// it may also name this machine by any of its addresses.
-fn here(app: &App, headers: &HeaderMap, peer: Peer, by_address: bool) -> Result<(), Box<Response>> {
+fn here(app: &App, request: &Request, peer: Peer, by_address: bool) -> Result<(), Box<Response>> {
+    let headers = request.headers();
+    is_local(app, headers, peer, by_address)?;
+    if is_of_web_page(headers) && !follows_link(request) && !is_file_of_page(request) {
+        let text = "web pages may not use this address: the request has Origin, or Sec-Fetch-Site \
+                    says that it comes from another site";
+        return Err(forbidden(app, peer, By::Stranger, "HTTP from a web page", text));
+    }
+    Ok(())
+}
+
+/// Whether it was meant for this machine, and comes from it.
+fn is_local(
+    app: &App,
+    headers: &HeaderMap,
+    peer: Peer,
+    by_address: bool,
+) -> Result<(), Box<Response>> {
     let refuse = |detail, text: &str| Err(forbidden(app, peer, By::Stranger, detail, text));
     if !app.loopback {
         let text = "only local programs may use this address";
         return refuse("HTTP from elsewhere, and there are no tokens", text);
-    }
-    if is_of_web_page(headers) {
-        let text = "web pages may not use this address: the request has Origin, or Sec-Fetch-Site \
-                    says that it comes from another site";
-        return refuse("HTTP from a web page", text);
     }
     if is_local_host(headers, by_address) {
         return Ok(());
@@ -424,9 +578,44 @@ fn is_of_web_page(headers: &HeaderMap) -> bool {
         || site.is_some_and(|site| !matches!(site, b"none" | b"same-origin"))
 }
 
+/// Whether somebody followed a link to the page: then it is the whole window that the answer
+/// is for, and whoever set the link gets nothing of it. The page is the same for all.
+fn follows_link(request: &Request) -> bool {
+    let says = |name, what: &[u8]| {
+        request.headers().get(name).is_some_and(|value| value.as_bytes() == what)
+    };
+    request.method() == Method::GET
+        && request.uri().path() == "/"
+        && !request.headers().contains_key(header::ORIGIN)
+        && says("sec-fetch-mode", b"navigate")
+        && says("sec-fetch-dest", b"document")
+}
+
+/// Whether the collector's own page asks for one of its files: of scripts that are modules
+/// browsers say where they come from.
+fn is_file_of_page(request: &Request) -> bool {
+    request.uri().path().starts_with("/page/") && !is_of_other_page(request.headers())
+}
+
+/// Whether a browser sent it on behalf of any page but the collector's own.
+fn is_of_other_page(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if site.is_some_and(|site| !matches!(site, b"none" | b"same-origin")) {
+        return true;
+    }
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let Some(origin) = origins.next() else { return false };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let origin = origin.to_str().ok().and_then(|origin| {
+        origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"))
+    });
+    let is_own = origin.zip(host).is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host));
+    !is_own || origins.next().is_some()
+}
+
 /// Whether all is well may be asked by anybody, not as often as they like.
-fn probe(app: &App, peer: Peer) -> Result<Caller, Box<Response>> {
-    match limited_by_address(app, &app.hub.strangers.probes, peer) {
+fn probe(app: &App, peer: Peer, limiter: &RateLimiter) -> Result<Caller, Box<Response>> {
+    match limited_by_address(app, limiter, peer) {
         None => Ok(Caller::Stranger),
         Some(retry_after) => {
             app.hub.log.page().add(Word::RequestsThrottled, 1);
@@ -450,9 +639,13 @@ fn forbidden(app: &App, peer: Peer, by: By, detail: &str, text: &str) -> Box<Res
 /// always gets in, as several may share an address (behind a proxy), and 256 random
 /// bits are not guessed at any speed.
 fn unauthenticated(app: &App, peer: Peer, detail: &str, text: &str) -> Box<Response> {
-    app.hub.log.page().add(Word::RequestsUnauthenticated, 1);
     let source = peer.ip.to_canonical().to_string();
     app.hub.log.security().report_stranger(SecurityKind::Unauthorized, Some(&source), detail);
+    refused_token(app, peer, "unauthorized", text)
+}
+
+fn refused_token(app: &App, peer: Peer, kind: &str, text: &str) -> Box<Response> {
+    app.hub.log.page().add(Word::RequestsUnauthenticated, 1);
     if let Some(retry_after) = limited_by_address(app, &app.hub.strangers.failures, peer) {
         app.hub.log.page().add(Word::RequestsThrottled, 1);
         let text = "too many requests without a valid token from this address";
@@ -462,7 +655,7 @@ fn unauthenticated(app: &App, peer: Peer, detail: &str, text: &str) -> Box<Respo
         response.headers_mut().insert(header::CONNECTION, close);
         return Box::new(response);
     }
-    let mut response = error(StatusCode::UNAUTHORIZED, "unauthorized", text);
+    let mut response = error(StatusCode::UNAUTHORIZED, kind, text);
     let scheme = HeaderValue::from_static("Bearer realm=\"auditctl\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
     Box::new(response)

@@ -4,29 +4,31 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, options, post};
+use axum::routing::{MethodRouter, delete, get, options, post};
 use axum::{Extension, Router};
 use serde_json::{Value, json};
 
 use super::accept::{self, Records};
 use super::budget::charged;
+use super::coverage::get_coverage;
 use super::gate::{Caller, misdirected};
 use super::ingest::post_ingest;
-use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room, guest, peer, post_events};
+use super::intake::{guest, peer, post_events};
 use super::otlp::post_logs;
-use super::query::Refused;
-use super::reply::{App, answer, error, with_retry_after};
+use super::prove::get_proof;
+use super::question::{Form, refused_query, request_of};
+use super::reply::{App, answer, error};
 use super::routes::{Endpoint, ROUTES};
+use super::verification::{get_verify, post_verify};
 use super::vitals::Rendered;
-use super::{HealthFormat, Hub, gate, query, root};
+use super::{HealthFormat, Hub, gate, page, query, root};
 use crate::access::Right;
 use crate::audit;
-use crate::audit::read::query::{Answer, ocsf};
-use crate::json_place::JsonError;
+use crate::audit::read::query::{Answer, Column, Found, Question, Want, csv, ocsf};
 
 pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
     let app = App { hub, loopback };
@@ -49,11 +51,20 @@ pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
 fn handler(endpoint: Endpoint) -> MethodRouter<App> {
     match endpoint {
         Endpoint::Page => get(root::page),
+        Endpoint::File => get(page::get_file),
+        Endpoint::Status => get(page::get_status),
+        Endpoint::Summary => get(page::get_summary),
+        Endpoint::Record => get(page::get_record),
+        Endpoint::EndSession => delete(page::end_session),
         Endpoint::Events => post(post_events),
         Endpoint::Records => get(get_events),
         Endpoint::Ingest => post(post_ingest),
         Endpoint::Logs => post(post_logs),
         Endpoint::Checkpoint => get(checkpoint),
+        Endpoint::Proof => get(get_proof),
+        Endpoint::Coverage => get(get_coverage),
+        Endpoint::Verify => get(get_verify),
+        Endpoint::BeginVerify => post(post_verify),
         Endpoint::Health => get(health),
         Endpoint::Metrics => get(metrics),
         Endpoint::OpenApi => get(root::openapi),
@@ -82,19 +93,24 @@ async fn get_events(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Response {
-    let guest = guest(&request);
-    let (asked, form) = match request_of(request.uri().query().unwrap_or_default()) {
-        Ok((asked, form)) => {
-            (asked, form.unwrap_or_else(|| accept::wanted(request.headers(), accept::RECORDS)))
+    let (asked, form, columns) = match request_of(request.uri().query().unwrap_or_default()) {
+        Ok(Form { request, .. }) if request.is_summary() => {
+            let text = "buckets, by, series, within: GET /v1/summary takes these";
+            return error(StatusCode::BAD_REQUEST, "usage", text);
+        }
+        Ok(Form { request: asked, records, columns }) => {
+            let form =
+                records.unwrap_or_else(|| accept::wanted(request.headers(), accept::RECORDS));
+            (asked, form, columns.unwrap_or_else(Column::defaults))
         }
         Err(reason) => {
             misdirected(&app.hub, peer(&request), "a query that cannot be read");
             return error(StatusCode::BAD_REQUEST, "usage", &reason);
         }
     };
-    let reader = (caller.origin(), guest);
-    let bytes = query::room(&asked, form == Records::Ocsf);
-    let answered = match query::answer(Arc::clone(&app.hub), (asked, bytes), reader, false).await {
+    let reader = caller.reader(guest(&request));
+    let bytes = query::room(&asked, matches!(form, Records::Ocsf | Records::Csv));
+    let answered = match query::answer(Arc::clone(&app.hub), (asked, bytes), reader).await {
         Ok(answered) => answered,
         Err(refused) => return refused_query(&app.hub, &refused),
     };
@@ -104,31 +120,75 @@ async fn get_events(
     }
     let query::Answered { question, answer: found, share } = answered;
     let told = told_in_headers(&found, &question.query);
-    let (kind, body) = match (form, found.lines()) {
+    // Up to a page of records becomes another form: no work for a thread that serves others.
+    let made = tokio::task::spawn_blocking(move || body(&found, &question, form, &columns));
+    let (kind, body) = match made.await {
+        Ok(Ok(made)) => made,
+        Ok(Err(Unmade::TooLarge)) => {
+            let text = "fields: this table is too large; name fewer columns, or set a limit";
+            return error(StatusCode::BAD_REQUEST, "usage", text);
+        }
+        Ok(Err(Unmade::Failed(failed))) => {
+            return error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed);
+        }
+        Err(failed) => {
+            return error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed.to_string());
+        }
+    };
+    let mut response = (StatusCode::OK, Body::from(charged(body, share))).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().extend(told);
+    response
+}
+
+/// A table has so many bytes at most: what a query was charged for.
+const MAX_TABLE: usize = 12 << 20;
+
+/// Why an answer has no body.
+enum Unmade {
+    TooLarge,
+    Failed(String),
+}
+
+/// What is sent of an answer, and as what.
+fn body(
+    found: &Answer,
+    question: &Question,
+    form: Records,
+    columns: &[Column],
+) -> Result<(&'static str, Vec<u8>), Unmade> {
+    match (form, found.lines()) {
         (Records::Lines, Some(lines)) => {
             let mut body = Vec::with_capacity(lines.bytes() + lines.len());
             for line in lines.iter() {
                 body.extend_from_slice(line);
                 body.push(b'\n');
             }
-            (LINES, body)
+            return Ok((LINES, body));
         }
         (Records::Ocsf, Some(lines)) => {
-            (LINES, ocsf::events(lines.iter(), &found.history).into_bytes())
+            return Ok((LINES, ocsf::events(lines.iter(), &found.history).into_bytes()));
         }
-        _ => match found.to_json(&question) {
-            Ok(document) => ("application/json", (document + "\n").into_bytes()),
-            Err(failed) => {
-                let text = failed.to_string();
-                return error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &text);
-            }
-        },
-    };
-    drop(found);
-    let mut response = (StatusCode::OK, Body::from(charged(body, share))).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response.headers_mut().extend(told);
-    response
+        (Records::Csv, Some(lines)) => {
+            let table = csv::bounded(lines.iter(), columns, true, MAX_TABLE);
+            return Ok((CSV, table.ok_or(Unmade::TooLarge)?.into_bytes()));
+        }
+        _ => {}
+    }
+    if let Some(text) = groups_csv(found, question).filter(|_| form == Records::Csv) {
+        return Ok((CSV, text.into_bytes()));
+    }
+    let document = found.to_json(question).map_err(|failed| Unmade::Failed(failed.to_string()))?;
+    Ok(("application/json", (document + "\n").into_bytes()))
+}
+
+fn groups_csv(answer: &Answer, question: &Question) -> Option<String> {
+    match (&answer.found, &question.query.want) {
+        (Found::Groups(groups), Want::Groups(by)) => {
+            Some(csv::groups(&groups.sorted(by), question.top.unwrap_or(usize::MAX)))
+        }
+        _ => None,
+    }
 }
 
 /// What an answer lacks, for those who get only its records.
@@ -139,6 +199,7 @@ fn told_in_headers(answer: &Answer, query: &audit::read::query::Query) -> Header
     for (name, value) in [
         (NEXT_HEADER, answer.next(query).map(range)),
         (PRUNED_HEADER, answer.pruned.map(range)),
+        (MISSING_HEADER, answer.missing.map(range)),
         (UNREADABLE_HEADER, of_number(answer.unreadable)),
         (DAMAGED_HEADER, of_number(answer.damaged.len() as u64)),
     ] {
@@ -148,85 +209,20 @@ fn told_in_headers(answer: &Answer, query: &audit::read::query::Query) -> Header
     headers
 }
 
+/// A table, with a header.
+const CSV: &str = "text/csv; charset=utf-8; header=present";
 /// Records one a line.
 const LINES: &str = "application/x-ndjson";
 /// There are more records: the `seq` to ask with.
 const NEXT_HEADER: &str = "auditctl-next-seq";
 /// Records that were asked about and that retention has removed.
 const PRUNED_HEADER: &str = "auditctl-pruned";
+/// Records that were asked about, that are signed, and that the log's files do not hold.
+const MISSING_HEADER: &str = "auditctl-missing";
 /// How many lines are no records.
 const UNREADABLE_HEADER: &str = "auditctl-unreadable";
 /// How many places could not be read.
 const DAMAGED_HEADER: &str = "auditctl-damaged";
-
-fn refused_query(hub: &Hub, refused: &Refused) -> Response {
-    let status = match refused {
-        Refused::Request(_) => StatusCode::BAD_REQUEST,
-        Refused::Query(_) | Refused::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        Refused::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
-        Refused::NoRoom => {
-            count_no_room(hub);
-            let response = error(StatusCode::SERVICE_UNAVAILABLE, refused.kind(), NO_ROOM);
-            return with_retry_after(response, Some(ROOM_RETRY));
-        }
-    };
-    error(status, refused.kind(), &refused.to_string())
-}
-
-/// `?type=login&actor=alice&limit=10`: keys that take several may be repeated.
-/// `format` is about the answer, and beats `Accept`.
-fn request_of(text: &str) -> Result<(query::Asked, Option<Records>), String> {
-    let mut form = None;
-    let mut object = serde_json::Map::new();
-    let pairs = Query::<Vec<(String, String)>>::try_from_uri(
-        &format!("/?{text}")
-            .parse()
-            .map_err(|error: axum::http::uri::InvalidUri| error.to_string())?,
-    )
-    .map_err(|error| error.to_string())?;
-    for (key, value) in pairs.0 {
-        let value = match &*key {
-            "limit" | "top" => match value.parse::<u64>() {
-                Ok(number) => json!(number),
-                Err(_) => return Err(format!("{key}: a number is expected")),
-            },
-            "count" => match &*value {
-                "" | "true" => json!(true),
-                "false" => json!(false),
-                _ => return Err("count: true or false is expected".to_owned()),
-            },
-            "format" => {
-                let wanted = match &*value {
-                    "json" => Records::Document,
-                    "ndjson" => Records::Lines,
-                    "ocsf" => Records::Ocsf,
-                    _ => return Err("format: json, ndjson or ocsf is expected".to_owned()),
-                };
-                if form.replace(wanted).is_some() {
-                    return Err("format: only once".to_owned());
-                }
-                continue;
-            }
-            "since" | "until" | "seq" | "order" | "group_by" => json!(value),
-            _ => {
-                let values = object.entry(key).or_insert_with(|| json!([]));
-                if let Value::Array(values) = values {
-                    values.push(json!(value));
-                }
-                continue;
-            }
-        };
-        if object.insert(key.clone(), value).is_some() {
-            return Err(format!("{key}: only once"));
-        }
-    }
-    let asked: query::Asked = serde_json::from_value(Value::Object(object))
-        .map_err(|error| JsonError::from(&error).to_string())?;
-    if form == Some(Records::Ocsf) && (asked.count || asked.group_by.is_some()) {
-        return Err("format: ocsf is for records, not for count or group_by".to_owned());
-    }
-    Ok((asked, form))
-}
 
 async fn checkpoint(State(app): State<App>) -> Response {
     let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];

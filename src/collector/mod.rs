@@ -13,11 +13,15 @@ mod accept;
 mod auth;
 mod budget;
 mod connection;
+mod coverage;
 mod credentials;
 mod decode;
+mod door;
 mod feed;
+mod followed;
 mod front;
 mod gate;
+mod headers;
 mod http;
 mod imports;
 mod ingest;
@@ -26,19 +30,25 @@ mod listen;
 mod notify;
 mod options;
 mod otlp;
+mod page;
 mod patient;
 mod pieces;
 mod places;
 mod presence;
 mod protocol;
+mod prove;
 mod push;
 mod pushed;
 mod query;
+mod question;
+mod rates;
+mod reader;
 mod reply;
 mod root;
 mod routes;
 mod seats;
 mod server;
+mod sessions;
 mod socket;
 mod stops;
 mod tally;
@@ -46,6 +56,7 @@ mod tls;
 mod tokens;
 mod turns;
 mod upload;
+mod verification;
 mod vitals;
 mod warning;
 #[cfg(feature = "application")]
@@ -62,6 +73,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::access::TokenFileError;
 use crate::access::tls::{Pair, TlsError};
 use crate::audit::{AuditLog, Durability, RecordError};
+use crate::config::Settings;
 
 pub use crate::fsio::socket::MAX_SOCKET_PATH_BYTES;
 pub use budget::MIN_BUDGET;
@@ -112,6 +124,8 @@ pub struct Reloaded {
 pub type RenderHealth = dyn Fn(HealthFormat) -> (u16, String, String) + Send + Sync;
 /// Reads the settings again.
 pub type Reload = dyn Fn() -> Result<Reloaded, String> + Send + Sync;
+/// The settings as they are now.
+pub(crate) type Current = dyn Fn() -> Settings + Send + Sync;
 /// Told what an operator should know.
 pub type Warn = dyn Fn(&str) + Send + Sync;
 /// Called before the log is closed, or after.
@@ -239,9 +253,19 @@ struct Hub {
     turns: Arc<turns::Turns>,
     imports: Arc<imports::Imports>,
     queries: Arc<Semaphore>,
+    /// Turns of queries that summaries may take.
+    summaries: Arc<Semaphore>,
     audit_reads: bool,
+    /// Tokens of an hour, for the page.
+    sessions: sessions::Sessions,
+    /// Where HTTP is, if anywhere.
+    door: Option<door::Door>,
+    rates: Arc<rates::Rates>,
+    page: page::Looks,
     mappings: crate::config::Mappings,
     vitals: vitals::Vitals,
+    coverage: coverage::Coverage,
+    verification: verification::Verification,
     warn: Arc<Warn>,
 }
 
@@ -271,7 +295,12 @@ impl Hub {
                 options.max_connections_per_address,
             ),
             queries: Arc::new(Semaphore::new(query::AT_ONCE)),
+            summaries: Arc::new(Semaphore::new(query::AT_ONCE / 2)),
             audit_reads: options.audit_reads,
+            sessions: sessions::Sessions::new(),
+            door: None,
+            rates: rates::Rates::begin(&log),
+            page: page::Looks::new(Arc::clone(&options.settings)),
             mappings: options.mappings.clone(),
             max_body: usize::try_from(options.max_body).unwrap_or(usize::MAX),
             budget: budget::Budget::new(
@@ -280,6 +309,11 @@ impl Hub {
             turns: Arc::default(),
             imports: Arc::default(),
             vitals: vitals::Vitals::new(Arc::clone(&options.health)),
+            coverage: coverage::Coverage::new(
+                options.push.as_ref().and_then(|push| push.to.clone()),
+                options.elsewhere.clone(),
+            ),
+            verification: verification::Verification::default(),
             warn: Arc::clone(&options.warn),
             log,
         })
@@ -347,7 +381,10 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     socket::raise_file_limit();
     let open_to_others = access.open_to_others();
     let (stop, stopping) = watch::channel(false);
-    let hub = Arc::new(Hub::new(log, &options, access, credentials, stopping)?);
+    let mut hub = Hub::new(log, &options, access, credentials, stopping)?;
+    let address = http.as_ref().and_then(|listener| listener.local_addr().ok());
+    hub.door = address.map(door::Door);
+    let hub = Arc::new(hub);
     let mut stops = stops::Stops::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let http = http.map(tokio::net::TcpListener::from_std).transpose()?;
@@ -376,6 +413,7 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     manager.ready();
     let watchdog = tokio::spawn(notify::watchdog(manager.clone(), hub.log.clone()));
     let watching = tokio::spawn(credentials::watch(Arc::clone(&hub), Arc::clone(&options.warn)));
+    let counting = tokio::spawn(rates::count(Arc::clone(&hub)));
     let pushing = options.push.as_ref().map(|push| {
         let pusher = Arc::new(Mutex::new(push::Pusher::new(push)));
         let every =
@@ -391,6 +429,7 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     manager.stopping();
     watchdog.abort();
     watching.abort();
+    counting.abort();
     // Receivers live in the hub, so this cannot fail.
     let _ = stop.send(true);
     let ended = async {

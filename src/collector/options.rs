@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    BeforeClose, HealthFormat, OnReady, Push, Ready, Reload, Reloaded, RenderHealth, TokenOptions,
-    Warn,
+    BeforeClose, Current, HealthFormat, OnReady, Push, Ready, Reload, Reloaded, RenderHealth,
+    TokenOptions, Warn,
 };
 use crate::access::tls::Pair;
 use crate::clock::SystemClock;
 use crate::config::{CollectorSettings, Listener, Mappings, Settings};
 use crate::fsio::OsFs;
-use crate::health::{self, Status};
+use crate::health::{self, Elsewhere, Status};
 
 /// How to run a collector. What a method does not set is set as a field.
 #[cfg_attr(not(feature = "testing"), non_exhaustive)]
@@ -65,12 +65,16 @@ pub struct CollectorOptions {
     pub listeners: Vec<Listener>,
     /// Where checkpoints are pushed to; `None`: nowhere.
     pub push: Option<Push>,
+    /// Backups and the archive, for what `/v1/coverage` says of them.
+    pub elsewhere: Elsewhere,
     /// Called when nothing more is taken, before the log is closed.
     pub before_close: Box<BeforeClose>,
     /// Called once the log is closed, before the collector ends.
     pub after_close: Box<BeforeClose>,
     /// Renders health and metrics.
     pub health: Arc<RenderHealth>,
+    /// The settings as they are now, by which the page's views are made.
+    pub(crate) settings: Arc<Current>,
     /// Reads the settings again, for SIGHUP.
     pub reload: Arc<Reload>,
     /// Told once events can be taken.
@@ -207,6 +211,7 @@ impl From<&Settings> for CollectorOptions {
             max_memory,
         } = settings.collector.clone();
         let judged = settings.clone();
+        let current = settings.clone();
         Self {
             socket: settings.socket_path(),
             notify_socket: None,
@@ -235,9 +240,14 @@ impl From<&Settings> for CollectorOptions {
                 url: None,
                 every: checkpoint_push_interval,
             }),
+            elsewhere: Elsewhere {
+                backups: Some(settings.backup.output_dir.clone()),
+                archive: settings.archive.destination.clone(),
+            },
             before_close: Box::new(|| ()),
             after_close: Box::new(|| ()),
             health: Arc::new(move |format| report(&judged, format)),
+            settings: Arc::new(move || current.clone()),
             reload: Arc::new(|| Err("nothing was set that reads the settings".to_owned())),
             ready: Box::new(|_| ()),
             warn: Arc::new(|text| tracing::warn!("{text}")),

@@ -18,7 +18,7 @@ pub const PROTOCOL: u32 = 1;
 /// What this collector can do that not every one could since there is [`PROTOCOL`] 1. A
 /// client asks for a name here before it counts on it.
 pub const FEATURES: &[&str] =
-    &["follow", "ids", "import", "key_rotate", "lenient", "query", "summary"];
+    &["follow", "ids", "import", "key_rotate", "lenient", "open", "query", "summary"];
 
 /// Events of a connection in flight; reading pauses beyond.
 pub(crate) const MAX_IN_FLIGHT: usize = 16_384;
@@ -81,6 +81,8 @@ pub(super) fn error_value(error: &RecordError) -> Value {
 pub const REFUSALS: &[&str] = &[
     "forbidden",
     "unauthorized",
+    "session_ended",
+    "no_http",
     "too_many_connections",
     "timeout",
     "unavailable",
@@ -96,6 +98,11 @@ pub const REFUSALS: &[&str] = &[
     "internal",
     "too_many_refusals",
     "unknown_request",
+    "no_record",
+    "not_signed",
+    "removed",
+    "given_up",
+    "bad_signature",
 ];
 
 pub(super) fn error_of(kind: &str, message: &str) -> Value {

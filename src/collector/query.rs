@@ -3,14 +3,18 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use super::Hub;
 use super::budget::{NoRoom, Share};
+use super::followed::Followed;
+pub(super) use super::reader::Reader;
 use super::seats::Guest;
+use crate::audit::RecordError;
 use crate::audit::read::error::ReadError;
 pub(super) use crate::audit::read::query::Request as Asked;
 use crate::audit::read::query::{Answer, Found, Question, Request, RequestError};
 use crate::audit::write::own::Queried;
-use crate::audit::{Origin, RecordError};
 
 /// Queries that run at the same time; others wait for their turn.
 pub(super) const AT_ONCE: usize = 4;
@@ -67,57 +71,123 @@ pub(super) struct Answered {
     pub(super) share: Share,
 }
 
-/// Answers; `reader` is who asks, by the system's word, and whose share of the budget
-/// it takes from, so many `bytes`. With `recorded` the log knows of it already.
+/// What is read, in the record of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// What a query asks for.
+    Query,
+    /// A record with its neighbours.
+    Record,
+    /// The proof of a record.
+    Proof,
+}
+
+impl Reading {
+    fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::Query => None,
+            Self::Record => Some("record"),
+            Self::Proof => Some("proof"),
+        }
+    }
+}
+
+/// Answers a request, which takes so many `bytes` of the budget.
 pub(super) async fn answer(
     hub: Arc<Hub>,
     (request, bytes): (Request, usize),
-    (reader, guest): (Origin, Guest),
-    recorded: bool,
+    reader: Reader,
 ) -> Result<Answered, Refused> {
+    let reading = Reading::Query;
+    let lane = request.is_summary().then(|| Arc::clone(&hub.summaries));
+    in_lane(hub, (bytes, reader.guest), lane, move |hub, share| {
+        let question = request.question(hub.log.options().clock.now())?;
+        let goes_on = |followed: &Arc<Followed>| followed.goes_on(&request, &question.query);
+        let is_known = reader.followed.as_ref().is_some_and(goes_on);
+        let answer = hub.log.query(&question.query)?;
+        if !is_known {
+            record(hub, &reader, reading, (&question, found(&answer)))?;
+        }
+        if let Some(followed) = &reader.followed {
+            followed.answered(&request, &question.query, &answer);
+        }
+        Ok(Answered { question, answer, share })
+    })
+    .await
+}
+
+/// Has something read in its turn, by a thread that may wait.
+pub(super) async fn in_turn<T: Send + 'static>(
+    hub: Arc<Hub>,
+    bytes: usize,
+    guest: Guest,
+    read: impl FnOnce(&Hub, Share) -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
+    in_lane(hub, (bytes, guest), None, read).await
+}
+
+/// The same for what takes long and is soon left alone: it has so many turns as its lane has
+/// places, and the others are for others.
+async fn in_lane<T: Send + 'static>(
+    hub: Arc<Hub>,
+    (bytes, guest): (usize, Guest),
+    lane: Option<Arc<Semaphore>>,
+    read: impl FnOnce(&Hub, Share) -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
     let internal = |error: &dyn std::fmt::Display| Refused::Internal(error.to_string());
     // Before the turn: who has no room keeps nobody from one.
     let share = hub.budget.take(guest, bytes, hub.limits.read).await;
     let share = share.map_err(|NoRoom| Refused::NoRoom)?;
-    let asked = Arc::clone(&hub);
+    let place = match lane {
+        None => None,
+        Some(lane) => match tokio::time::timeout(hub.limits.read, lane.acquire_owned()).await {
+            Ok(place) => Some(place.map_err(|error| internal(&error))?),
+            Err(_) => return Err(Refused::NoRoom),
+        },
+    };
     let turn = Arc::clone(&hub.queries).acquire_owned().await.map_err(|error| internal(&error))?;
     // Reads files, and may wait for the writer. Turn and share go along: who hangs up
     // does not end it, and begins no other beside it.
     let done = tokio::task::spawn_blocking(move || {
-        let answered = ask(&asked, &request, &reader, recorded);
-        drop(turn);
-        answered.map(|(question, answer)| Answered { question, answer, share })
+        let done = read(&hub, share);
+        drop((turn, place));
+        done
     });
     done.await.map_err(|error| internal(&error))?
 }
 
-fn ask(
-    hub: &Hub,
-    request: &Request,
-    reader: &Origin,
-    recorded: bool,
-) -> Result<(Question, Answer), Refused> {
-    let question = request.question(hub.log.options().clock.now())?;
-    let answer = hub.log.query(&question.query)?;
-    if hub.audit_reads && !recorded {
-        let records = match &answer.found {
-            Found::Records(lines) => lines.len() as u64,
-            Found::Count(records) => *records,
-            Found::Groups(groups) => groups.records(),
-            Found::Summary(summary) => summary.records,
-        };
-        let queried = Queried {
-            via: reader.via.as_str().to_owned(),
-            uid: reader.uid,
-            pid: reader.pid,
-            token: reader.token.clone(),
-            peer: reader.peer.clone(),
-            query: question.clone(),
-            records,
-        };
-        // Nobody sees an answer that the log does not know of.
-        let recorded = hub.log.record_query(queried).wait_durable();
-        recorded.map_err(Refused::Unrecorded)?;
+/// How many records an answer is made of.
+pub(super) fn found(answer: &Answer) -> u64 {
+    match &answer.found {
+        Found::Records(lines) => lines.len() as u64,
+        Found::Count(records) => *records,
+        Found::Groups(groups) => groups.records(),
+        Found::Summary(summary) => summary.records,
     }
-    Ok((question, answer))
+}
+
+/// Records that somebody read that, if reads are recorded. Nobody sees an answer that the
+/// log does not know of.
+pub(super) fn record(
+    hub: &Hub,
+    reader: &Reader,
+    reading: Reading,
+    (question, records): (&Question, u64),
+) -> Result<(), Refused> {
+    if !hub.audit_reads {
+        return Ok(());
+    }
+    let origin = &reader.origin;
+    let queried = Queried {
+        via: origin.via.as_str().to_owned(),
+        what: reading.as_str().map(str::to_owned),
+        uid: origin.uid,
+        user: reader.user.clone(),
+        pid: origin.pid,
+        token: origin.token.clone(),
+        peer: origin.peer.clone(),
+        query: question.clone(),
+        records,
+    };
+    hub.log.record_query(queried).wait_durable().map(drop).map_err(Refused::Unrecorded)
 }

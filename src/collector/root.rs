@@ -14,6 +14,7 @@ const TRY: &str =
 
 pub(super) async fn page(headers: HeaderMap) -> Response {
     match accept::wanted(&headers, accept::PAGE) {
+        Page::Html => super::page::index(&headers),
         Page::Json => answer(StatusCode::OK, &routes::document()),
         Page::Text => {
             let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];

@@ -11,11 +11,20 @@ use crate::access::Right;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
     Page,
+    File,
+    Status,
+    Summary,
+    Record,
+    EndSession,
     Events,
     Records,
     Ingest,
     Logs,
     Checkpoint,
+    Proof,
+    Coverage,
+    Verify,
+    BeginVerify,
     Health,
     Metrics,
     OpenApi,
@@ -71,6 +80,20 @@ pub(super) const ROUTES: &[Route] = &[
         "query the records; needs a token",
     ),
     route(
+        &Method::GET,
+        "/v1/records/{seq}",
+        Endpoint::Record,
+        Open::With(Right::Query),
+        "a record and its neighbours; needs a token",
+    ),
+    route(
+        &Method::GET,
+        "/v1/summary",
+        Endpoint::Summary,
+        Open::With(Right::Query),
+        "how many records there are, over time and of what; needs a token",
+    ),
+    route(
         &Method::POST,
         "/v1/ingest/{name}",
         Endpoint::Ingest,
@@ -93,6 +116,48 @@ pub(super) const ROUTES: &[Route] = &[
     ),
     route(
         &Method::GET,
+        "/v1/proof/{seq}",
+        Endpoint::Proof,
+        Open::With(Right::Query),
+        "a record with its proof; needs a token",
+    ),
+    route(
+        &Method::GET,
+        "/v1/coverage",
+        Endpoint::Coverage,
+        Open::With(Right::Query),
+        "which records are here, signed, held elsewhere, missing; needs a token",
+    ),
+    route(
+        &Method::GET,
+        "/v1/verify",
+        Endpoint::Verify,
+        Open::With(Right::Query),
+        "how the verification goes, and what the last one found; needs a token",
+    ),
+    route(
+        &Method::POST,
+        "/v1/verify",
+        Endpoint::BeginVerify,
+        Open::With(Right::Query),
+        "begin a verification of the whole log; needs a token",
+    ),
+    route(
+        &Method::GET,
+        "/v1/status",
+        Endpoint::Status,
+        Open::With(Right::Health),
+        "how the log and its writer are: what the page shows",
+    ),
+    route(
+        &Method::DELETE,
+        "/v1/session",
+        Endpoint::EndSession,
+        Open::With(Right::Health),
+        "end the session whose token is shown",
+    ),
+    route(
+        &Method::GET,
         "/v1/openapi.yaml",
         Endpoint::OpenApi,
         Open::ToAll,
@@ -112,7 +177,14 @@ pub(super) const ROUTES: &[Route] = &[
         Open::With(Right::Health),
         "metrics for Prometheus",
     ),
-    route(&Method::GET, "/", Endpoint::Page, Open::ToAll, "what there is to ask"),
+    route(
+        &Method::GET,
+        "/",
+        Endpoint::Page,
+        Open::ToAll,
+        "what there is to ask; the page for a browser",
+    ),
+    route(&Method::GET, "/page/{name}", Endpoint::File, Open::ToAll, "the page's files"),
 ];
 
 /// Method and path of all routes, for who compares them with what is written elsewhere.
@@ -126,6 +198,11 @@ impl Route {
     pub(super) fn of(method: &Method, path: &str) -> Option<&'static Self> {
         let method = if method == Method::HEAD { &Method::GET } else { method };
         ROUTES.iter().find(|route| route.method == method && fits(route.path, path))
+    }
+
+    /// Whether it is one for programs.
+    fn is_listed(&self) -> bool {
+        !matches!(self.endpoint, Endpoint::Page | Endpoint::File)
     }
 
     /// What a request needs that asks for it, if anything.
@@ -165,7 +242,7 @@ pub(super) fn allowed(path: &str) -> String {
 
 /// For programs that ask what there is.
 pub(super) fn document() -> Value {
-    let endpoints = ROUTES.iter().filter(|route| route.endpoint != Endpoint::Page).map(|route| {
+    let endpoints = ROUTES.iter().filter(|route| route.is_listed()).map(|route| {
         json!({
             "method": route.method.as_str(), "path": route.path, "description": route.what,
         })
@@ -176,8 +253,8 @@ pub(super) fn document() -> Value {
 /// For people.
 pub(super) fn listing() -> String {
     let mut text = String::new();
-    for route in ROUTES.iter().filter(|route| route.endpoint != Endpoint::Page) {
-        text += &format!("{:5} {:17} {}\n", route.method.as_str(), route.path, route.what);
+    for route in ROUTES.iter().filter(|route| route.is_listed()) {
+        text += &format!("{:6} {:17} {}\n", route.method.as_str(), route.path, route.what);
     }
     text
 }

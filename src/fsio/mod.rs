@@ -17,6 +17,7 @@ pub mod boot;
 pub mod fault;
 pub mod fixed;
 pub mod given;
+pub mod handed;
 mod heir;
 pub mod inspect;
 pub mod lock;
@@ -262,6 +263,18 @@ pub fn replace_file(fs: &dyn Fs, path: &Path, content: &[u8]) -> io::Result<()> 
         let _ = fs.remove(&temporary);
     }
     result
+}
+
+/// Makes a file that is not there yet, so that it is there whole or not at all.
+///
+/// # Errors
+/// `AlreadyExists` where the name is taken; the failing step's error.
+pub fn new_file(fs: &dyn Fs, path: &Path, content: &[u8]) -> io::Result<()> {
+    match fs.entry(path) {
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => replace_file(fs, path, content),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes a directory and its parents where they are not there, mode 0700, and has

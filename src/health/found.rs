@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::audit::LogPaths;
-use crate::audit::read::verify::{Integrity, Kind as Finding, Report};
+use crate::audit::read::verify::{Depth, Integrity, Kind as Finding, Report};
 use crate::audit::tree::document::{self, Kind, Layout};
 use crate::clock::Timestamp;
 use crate::fsio::{self, Fs};
@@ -125,6 +125,14 @@ impl Found {
         self.kinds.iter().filter_map(known).collect()
     }
 
+    /// Whether it may have been found by a comparison with a copy of a head: then only another
+    /// one says that it is over.
+    #[must_use]
+    pub fn is_of_copies(&self) -> bool {
+        let of_copies = [Finding::Diverged, Finding::Restored, Finding::Truncated];
+        self.against || self.known().iter().any(|kind| of_copies.contains(kind))
+    }
+
     /// Leaves it for `health`.
     ///
     /// # Errors
@@ -174,6 +182,40 @@ impl Findings {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             removed => removed,
         }
+    }
+}
+
+/// Leaves for `health` what a verification of the log found, or takes away what one found
+/// before. `against`: it was compared with copies that were named.
+pub fn note_verified(
+    fs: &dyn Fs,
+    paths: &LogPaths,
+    report: &Report,
+    found_by: FoundBy,
+    against: bool,
+) {
+    if let Some(found) = Found::of(report, found_by, against) {
+        // Who may only read cannot leave anything.
+        if let Err(error) = found.store(fs, paths) {
+            tracing::info!(%error, "what was found is not kept for `health`");
+        }
+        return;
+    }
+    let read_all = report.depth == Depth::Full || report.depth_reason.is_some();
+    if report.passed() && read_all {
+        note_ended(fs, paths, against);
+    }
+}
+
+/// All is well again; what only a comparison found, only another one ends.
+pub fn note_ended(fs: &dyn Fs, paths: &LogPaths, against: bool) {
+    let stays = match Findings::load(fs, paths) {
+        Findings::None => true,
+        Findings::Some(found) => found.against && !against,
+        Findings::Unusable(_) => false,
+    };
+    if !stays && let Err(error) = Findings::clear(fs, paths) {
+        tracing::info!(%error, "what was found before is still told of");
     }
 }
 

@@ -8,6 +8,7 @@
 //! Only `gather` looks; the rest turns what it saw into words.
 
 pub(crate) mod checks;
+mod elsewhere;
 mod found;
 mod gather;
 mod liveness;
@@ -20,7 +21,8 @@ mod status;
 pub(crate) mod tests;
 pub(crate) mod wording;
 
-pub use found::{Findings, Found, FoundBy, next_steps};
+pub use elsewhere::{ArchiveNoted, BackupNoted, CopyNoted, Elsewhere};
+pub use found::{Findings, Found, FoundBy, next_steps, note_ended, note_verified};
 pub(crate) use gather::MAX_STATE_BYTES;
 pub use problem::Problem;
 pub use report::{Check, HealthReport, Metadata, Metrics, Status, Summary};

@@ -12,22 +12,40 @@ mod sample;
 mod tests;
 
 pub use newest::{KnownBackup, LOOKED_THROUGH, Looker, Newest, Refusal};
+pub(crate) use sample::REFUSED;
 pub use sample::{
     Alerts, Archive, Backup, Cache, CheckpointInfo, Disk, Events, Finding, Log, RateLimiting,
-    Sample, Security, Sync, TopBlocked, WriteBuffer, Writer,
+    Sample, Security, Sync, TopBlocked, Verdict, WriteBuffer, Writer,
 };
+
+use std::time::Duration;
 
 use crate::backup;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::fsio::Fs;
-use crate::health;
+use crate::health::{self, Health};
 
 /// Looks once. Never fails: what cannot be seen is `None`, and
 /// [`Writer::state`] says why.
 #[must_use]
 pub fn sample(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Sample {
+    look(settings, fs, clock).1
+}
+
+/// The same, with the judgement that it was made from.
+#[must_use]
+pub fn look(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> (Health, Sample) {
     let health = health::check(settings, fs, clock);
     let newest = backup::newest(fs, &settings.backup.output_dir);
-    Sample::of(&health, newest)
+    let sample = Sample::of(&health, newest);
+    (health, sample)
+}
+
+/// What is said when [`look`] has not returned `after` so long. Looks at nothing.
+#[must_use]
+pub fn unanswered(settings: &Settings, clock: &dyn Clock, after: Duration) -> (Health, Sample) {
+    let health = health::unanswered(settings, clock, after);
+    let sample = Sample::of(&health, None);
+    (health, sample)
 }

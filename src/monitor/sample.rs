@@ -16,6 +16,14 @@ const RATE_SECONDS: usize = 60;
 /// A growth is not extrapolated from less.
 const GROWTH_AFTER_SECONDS: u64 = 60;
 const DAY_SECONDS: f64 = 86_400.0;
+/// The counters of events that were refused, by why.
+pub(crate) const REFUSED: [(&str, Word); 5] = [
+    ("invalid", Word::Invalid),
+    ("rate_limited", Word::RateLimited),
+    ("busy", Word::Busy),
+    ("unavailable", Word::Unavailable),
+    ("conflict", Word::IdConflicts),
+];
 
 /// How the log and its writer were at one moment. Counters are since the log was
 /// opened; a writer that has gone leaves its last ones.
@@ -324,7 +332,42 @@ pub struct Disk {
     pub total_bytes: u64,
 }
 
+/// How the log is in one sentence, for who reads no more.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    /// As `health` judges.
+    pub status: Status,
+    /// What is the matter, or that all is well.
+    pub sentence: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
+    /// So many other findings there are.
+    pub more: usize,
+}
+
 impl Sample {
+    /// The worst finding as a sentence, and what to do about it.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let Some(worst) = self.findings.first() else {
+            let checks = self.checks.len();
+            let writer = match self.writer.state {
+                "running" => "the writer runs",
+                _ => "no writer runs, as it should be",
+            };
+            let sentence = format!("All is well: {writer}, and all {checks} checks pass.");
+            return Verdict { status: self.status, sentence, remedy: None, more: 0 };
+        };
+        let about = worst.component.replace('_', " ");
+        let about = about[..1].to_uppercase() + &about[1..];
+        Verdict {
+            status: self.status,
+            sentence: format!("{about}: {}.", worst.message.trim_end_matches('.')),
+            remedy: worst.hint.clone(),
+            more: self.findings.len() - 1,
+        }
+    }
+
     pub(super) fn of(health: &Health, newest_backup: Option<Timestamp>) -> Self {
         let report = &health.report;
         let now = report.timestamp;
@@ -391,15 +434,8 @@ impl Events {
         // The last slot is of the second that has not ended.
         let mut seconds = page.ring(Ring::Events, now, RATE_SECONDS);
         seconds.truncate(RATE_SECONDS);
-        let refused = [
-            ("invalid", Word::Invalid),
-            ("rate_limited", Word::RateLimited),
-            ("busy", Word::Busy),
-            ("unavailable", Word::Unavailable),
-            ("conflict", Word::IdConflicts),
-        ];
         let refused_by: BTreeMap<_, _> =
-            refused.into_iter().map(|(reason, word)| (reason, page.get(word))).collect();
+            REFUSED.into_iter().map(|(reason, word)| (reason, page.get(word))).collect();
         Self {
             total: page.get(Word::Accepted),
             records: page.get(Word::NextSeq),

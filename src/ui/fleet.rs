@@ -30,11 +30,11 @@ fn shown(table: &Table) -> String {
     format!("{}\n", table.trim_fmt())
 }
 
-fn time(time: Option<Timestamp>) -> String {
+pub(super) fn time(time: Option<Timestamp>) -> String {
     time.map_or_else(|| "-".to_owned(), display_seconds)
 }
 
-fn hosts(hosts: &[String]) -> String {
+pub(super) fn hosts(hosts: &[String]) -> String {
     if hosts.is_empty() { "-".to_owned() } else { escape(&hosts.join(", ")).into_owned() }
 }
 
@@ -117,7 +117,7 @@ pub fn fleet_list_json(list: &FleetList) -> Value {
 }
 
 /// What came of it, in a word.
-fn verdict(fleet: &Fleet) -> &'static str {
+pub(super) fn verdict(fleet: &Fleet) -> &'static str {
     let unread = fleet.all_findings().any(|it| it.kind.code() == "unread");
     let bad =
         fleet.all_findings().any(|it| it.severity == Severity::Bad && it.kind.code() != "unread");
@@ -171,7 +171,7 @@ fn acknowledged(out: &mut String, fleet: &Fleet) {
 }
 
 /// What limits the verdict, one sentence each.
-fn limits(fleet: &Fleet) -> Vec<String> {
+pub(super) fn limits(fleet: &Fleet) -> Vec<String> {
     let mut limits = Vec::new();
     if fleet.is_partial {
         limits.push("Only a part of the logs was looked at (--log, --host).".to_owned());
@@ -246,7 +246,7 @@ fn limits(fleet: &Fleet) -> Vec<String> {
     limits
 }
 
-fn sentence(fleet: &Fleet) -> String {
+pub(super) fn sentence(fleet: &Fleet) -> String {
     let records: u64 = fleet.logs.iter().map(|log| log.records).sum();
     let heads: u64 = fleet.logs.iter().map(|log| log.heads).sum();
     let mut all = format!(

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::style::escape;
 use crate::audit::keys::{Handover, Keyring};
 use crate::audit::record::Record;
+use crate::audit::tree::merkle::Hash;
 use crate::audit::write::key_change::{RotatePlan, Rotated};
 use crate::audit::write::key_replace::Replacing;
 use crate::health::wording::count;
@@ -74,6 +75,7 @@ pub fn key_text(shown: &KeyShown) -> String {
         format!("log          {}", escape(&shown.log_id)),
         format!("key          {}", escape(&keys.newest().label())),
         format!("public key   {}", escape(&keys.newest().to_string())),
+        format!("fingerprint  {}", in_groups(&keys.newest().fingerprint())),
         format!(
             "private key  {}: {}",
             escape(&shown.private_path.display().to_string()),
@@ -119,6 +121,14 @@ pub fn key_text(shown: &KeyShown) -> String {
         ));
     }
     lines.join("\n") + "\n"
+}
+
+/// Hex digits in groups of eight, for reading aloud.
+pub(super) fn in_groups(hash: &Hash) -> String {
+    let digits = hash.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().chunks(8).filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    groups.join(" ")
 }
 
 /// When and why, by the record's word.
@@ -179,6 +189,7 @@ pub fn key_json(shown: &KeyShown) -> String {
         "log_id": shown.log_id,
         "key": keys.newest().label(),
         "public_key": keys.newest().to_string(),
+        "fingerprint": keys.newest().fingerprint(),
         "since_seq": keys.rotations().last().map(|rotation| rotation.seq),
         "private_key": {
             "path": shown.private_path.to_string_lossy(),

@@ -10,6 +10,7 @@ mod cells;
 mod diff;
 mod fleet;
 mod health;
+mod html;
 mod key;
 mod monitor;
 mod nagios;
@@ -44,6 +45,7 @@ pub use fleet::{
     fleet_verify_text,
 };
 pub use health::{health_human, health_json, health_json_line};
+pub use html::{Asked, EmbeddedProof, embedded_proof, fleet_report_html, proof_html, verify_html};
 pub use key::{
     KeyShown, PrivateKey, key_json, key_text, replacing_json, replacing_text, rotate_plan_json,
     rotate_plan_text, rotated_json, rotated_text,
@@ -56,8 +58,7 @@ pub use over_time::{
 pub use prometheus::prometheus;
 pub use proof::{ProofKey, growth_json, growth_text, proof_json, proof_text};
 pub use query::{
-    ROWS_A_TABLE, Table, groups_csv, groups_ndjson, groups_text, query_explained, records_chosen,
-    records_csv, records_table,
+    ROWS_A_TABLE, Table, groups_ndjson, groups_text, query_explained, records_chosen, records_table,
 };
 pub use repair::{RepairShown, repair_json, repair_text};
 pub use secret::ask_secret;

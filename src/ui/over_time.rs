@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::cells::{columns, solid, sparkline, thousands};
-use super::query::{Table, csv, cut, name_that_fits};
+use super::query::{Table, cut, name_that_fits};
 use super::style::{Style, paint};
-use crate::audit::read::query::{Counted, Group, Histogram, Summary};
+use crate::audit::read::query::{Counted, Group, Histogram, Summary, csv};
 use crate::clock::{Timestamp, display_seconds};
 use crate::units::count;
 
@@ -132,7 +132,7 @@ pub fn histogram_csv(summary: &Summary) -> String {
             .into_iter()
             .map(|(start, end, records)| vec![text(start), text(end), records.to_string()]),
     );
-    csv(&all)
+    csv::rows_of(&all)
 }
 
 /// Groups, each with a line over time and a bar.

@@ -199,30 +199,6 @@ pub(super) fn group_name(group: &Group, ascii: bool) -> String {
     }
 }
 
-/// Records as CSV (RFC 4180).
-#[must_use]
-pub fn records_csv(lines: &[&[u8]], columns: &[Column], header: bool) -> String {
-    let mut rows = Vec::with_capacity(lines.len() + 1);
-    if header {
-        rows.push(columns.iter().map(|column| column.name().to_owned()).collect());
-    }
-    for line in lines {
-        let row = Column::row(columns, line).unwrap_or_default();
-        let row: Vec<String> =
-            row.into_iter().map(|cell| cell.map_or_else(String::new, |cell| cell.plain)).collect();
-        rows.push(row);
-    }
-    csv(&rows)
-}
-
-pub(super) fn csv(rows: &[Vec<String>]) -> String {
-    let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
-    // Writing to memory does not fail.
-    rows.iter().for_each(|row| drop(writer.write_record(row)));
-    let bytes = writer.into_inner().unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 /// Records as NDJSON with only some of their fields.
 #[must_use]
 pub fn records_chosen(lines: &[&[u8]], columns: &[Column]) -> String {
@@ -285,20 +261,6 @@ pub fn groups_ndjson(groups: &[(Group, u64)], top: usize) -> String {
     groups.iter().take(top).map(line).collect()
 }
 
-/// Groups as CSV; the type tells `5` from `"5"`.
-#[must_use]
-pub fn groups_csv(groups: &[(Group, u64)], top: usize) -> String {
-    let mut rows = vec![["group", "records", "type"].map(str::to_owned).to_vec()];
-    rows.extend(groups.iter().take(top).map(|(group, records)| {
-        let plain = match group {
-            Group::Missing => String::new(),
-            Group::Text(text) | Group::Json(text) => text.clone(),
-        };
-        vec![plain, records.to_string(), group.type_name().to_owned()]
-    }));
-    csv(&rows)
-}
-
 /// What an answer took.
 #[must_use]
 pub fn query_explained(answer: &Answer, way: &str, taken: Duration) -> String {
@@ -339,6 +301,7 @@ pub fn query_explained(answer: &Answer, way: &str, taken: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::read::query::csv;
 
     const LINES: [&[u8]; 2] = [
         br#"{"seq":1,"timestamp":"2026-02-04T21:09:40.000000Z","event_type":"lo\u001b[31mgin","actor":"a,\"b\"","details":{"ip":"::1"},"origin":{}}"#,
@@ -411,7 +374,7 @@ mod tests {
     fn csv_quotes_and_chosen_fields_are_json() {
         let chosen = columns(&["seq", "actor", "details.ip"]);
         assert_eq!(
-            records_csv(&LINES, &chosen, true),
+            csv::records(LINES, &chosen, true),
             "seq,actor,details.ip\n1,\"a,\"\"b\"\"\",::1\n2,,\n"
         );
         assert_eq!(
@@ -431,7 +394,7 @@ mod tests {
         );
         assert_eq!(groups_ndjson(&groups, 1), "{\"group\":\"alice\",\"records\":40}\n");
         assert_eq!(
-            groups_csv(&groups, 9),
+            csv::groups(&groups, 9),
             "group,records,type\nalice,40,text\n,20,missing\né,1,text\n"
         );
     }

@@ -25,6 +25,14 @@ fn verdict(report: &Report) -> (&'static str, Style) {
     }
 }
 
+/// The verdict with what the log lacks, and whether it is a good one.
+pub(super) fn in_a_word(report: &Report) -> (String, bool) {
+    let (word, style) = verdict(report);
+    let is_good = style == Style::Good;
+    let but = if is_good { but_for(report) } else { String::new() };
+    (format!("{word}{but}"), is_good)
+}
+
 /// The report, for people.
 #[must_use]
 pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
@@ -163,7 +171,7 @@ fn but_for(report: &Report) -> String {
     if lacks.is_empty() { String::new() } else { format!(", but for {}", lacks.join(" and ")) }
 }
 
-fn integrity(report: &Report) -> String {
+pub(super) fn integrity(report: &Report) -> String {
     let all = match report.depth {
         Depth::Full => "every stored byte was read",
         Depth::Quick => {
@@ -188,7 +196,7 @@ fn integrity(report: &Report) -> String {
     }
 }
 
-fn completeness(report: &Report) -> String {
+pub(super) fn completeness(report: &Report) -> String {
     let end = match (report.writer_runs, report.closed) {
         (true, _) => "a writer has the log open",
         (false, true) => "the log was closed cleanly",
@@ -213,7 +221,7 @@ fn stretch(range: Stretch) -> String {
     }
 }
 
-fn read(report: &Report) -> String {
+pub(super) fn read(report: &Report) -> String {
     let counts = &report.counts;
     let mut text = format!(
         "{} in {} of {}, {}",

@@ -147,3 +147,30 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let said = String::from_utf8_lossy(&output.stderr);
     Err(format!("{shown}: {}", said.lines().last().unwrap_or("no reason")))
 }
+
+/// The source of axe-core, which finds what bars people with a disability; says that the
+/// test is skipped, and why, where it cannot be had.
+pub(crate) fn axe() -> Option<String> {
+    static READY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let ready = READY.get_or_init(|| {
+        let folder = home().join("axe");
+        fetched("axe.json", |list| {
+            std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+            let text = std::fs::read(list).map_err(|error| error.to_string())?;
+            std::fs::write(folder.join("package.json"), text).map_err(|error| error.to_string())?;
+            run(Command::new("npm")
+                .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"])
+                .current_dir(&folder))
+        })?;
+        Ok(folder.join("node_modules/axe-core/axe.min.js"))
+    });
+    match ready {
+        Ok(path) => Some(std::fs::read_to_string(path).expect("axe-core")),
+        Err(why) => {
+            let required = std::env::var_os("CLOUD_TEST_SERVERS").is_some();
+            assert!(!required, "axe-core is required by CLOUD_TEST_SERVERS: {why}");
+            skipped(&format!("cloud server: axe-core: {why}"));
+            None
+        }
+    }
+}

@@ -81,6 +81,8 @@ fn wrong_answers(log: &AuditLog, options: Options) -> Vec<&'static str> {
     let line = br#"{"event_type":"child"}"#;
     let query: Query = Request::default().resolve(Timestamp::default()).expect("a query");
     let own = log.record_query(auditctl::audit::write::own::Queried {
+        what: None,
+        user: None,
         via: "socket".to_owned(),
         uid: None,
         pid: None,

@@ -41,6 +41,7 @@ mod backups;
 mod bad_day_backups;
 mod bad_days;
 mod between_writes;
+mod browser;
 mod c2sp;
 mod cli;
 mod clock;
@@ -114,6 +115,8 @@ mod limits;
 mod limits_told;
 #[cfg(all(feature = "alerts", feature = "tls"))]
 mod mail_server;
+#[cfg(feature = "s3")]
+mod mapped_cloudtrail;
 mod mappings;
 mod model;
 mod monitor;
@@ -124,6 +127,8 @@ mod openapi;
 mod other_users;
 mod own_files;
 mod packaging;
+mod page;
+mod page_doors;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod paths;
@@ -132,6 +137,8 @@ mod power_loss;
 mod power_loss_backups;
 mod prometheus;
 mod promises;
+mod proof_browser;
+mod proof_http;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod proxy;
 mod public_api;
@@ -146,6 +153,7 @@ mod record_resume;
 mod record_wait;
 mod redact;
 mod repair;
+mod reports;
 mod retention;
 mod rpo;
 #[cfg(feature = "encryption")]

@@ -23,6 +23,8 @@ const TOOLS: &[(&str, &str)] = &[
     ("haproxy", "haproxy"),
     ("java", "default-jre-headless"),
     ("ip", "iproute2"),
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
 ];
 
 /// What a skipped test may say wherever it runs, and why that is no hole.

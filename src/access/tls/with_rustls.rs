@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{InconsistentKeys, ServerConfig};
+use x509_parser::extensions::GeneralName;
 
 use super::{Pair, TlsError};
 use crate::clock::Timestamp;
@@ -22,6 +24,7 @@ pub struct Identity {
     config: Arc<ServerConfig>,
     begins: Timestamp,
     expires: Timestamp,
+    host: Option<String>,
 }
 
 impl fmt::Debug for Identity {
@@ -39,6 +42,7 @@ impl Identity {
     pub fn load(fs: &dyn Fs, pair: &Pair) -> Result<Self, TlsError> {
         let certificates = certificates(fs, &pair.certificate)?;
         let (begins, expires) = validity(&pair.certificate, &certificates)?;
+        let host = certificates.first().and_then(|der| host_of(der));
         let key = key(fs, &pair.key)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         // What rustls holds safe: TLS 1.2 and 1.3, no export or CBC suites.
@@ -56,7 +60,7 @@ impl Identity {
             error => TlsError::Key { path: pair.key.clone(), reason: error.to_string() },
         })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), begins, expires })
+        Ok(Self { config: Arc::new(config), begins, expires, host })
     }
 
     /// How connections are accepted with it.
@@ -70,6 +74,12 @@ impl Identity {
     #[must_use]
     pub fn expires(&self) -> Timestamp {
         self.expires
+    }
+
+    /// Whom the first certificate is for: a name that a browser can open, or an address.
+    #[must_use]
+    pub fn host(&self) -> Option<String> {
+        self.host.clone()
     }
 
     /// From when on all of them are valid.
@@ -92,6 +102,34 @@ fn certificates(fs: &dyn Fs, path: &Path) -> Result<Vec<CertificateDer<'static>>
         return Err(refuse("no certificate in it (PEM, `BEGIN CERTIFICATE`)".to_owned()));
     }
     Ok(found)
+}
+
+/// The first name of a certificate that is one host's; an address where it has none.
+fn host_of(der: &CertificateDer<'_>) -> Option<String> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    let names = &certificate.subject_alternative_name().ok()??.value.general_names;
+    let named = names.iter().find_map(|name| match name {
+        GeneralName::DNSName(name) if is_host(name) => Some((*name).to_owned()),
+        _ => None,
+    });
+    let address = || {
+        names.iter().find_map(|name| match name {
+            GeneralName::IPAddress(bytes) => match <[u8; 4]>::try_from(*bytes) {
+                Ok(four) => Some(Ipv4Addr::from(four).to_string()),
+                Err(_) => <[u8; 16]>::try_from(*bytes)
+                    .ok()
+                    .map(|sixteen| format!("[{}]", Ipv6Addr::from(sixteen))),
+            },
+            _ => None,
+        })
+    };
+    named.or_else(address)
+}
+
+/// Letters, digits, hyphens and dots: no `*`, and nothing that an address could be ended with.
+fn is_host(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
 /// From when on, and until when, all of them are valid.
@@ -183,6 +221,23 @@ mod tests {
         assert_eq!(expiry(&OsFs, &files.pair.certificate).expect("told"), identity.expires());
         assert_eq!(identity.config().alpn_protocols, [b"http/1.1".to_vec()]);
         assert!(identity.begins() < identity.expires());
+    }
+
+    #[test]
+    fn a_certificate_says_under_which_name_it_is_opened() {
+        let host = |names: &[&str]| {
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let parameters = rcgen::CertificateParams::new(names).expect("names");
+            host_of(parameters.self_signed(&key).expect("a certificate").der())
+        };
+        assert_eq!(
+            host(&["*.example.org", "audit.example.org"]).as_deref(),
+            Some("audit.example.org")
+        );
+        assert_eq!(host(&["10.0.0.7", "::1"]).as_deref(), Some("10.0.0.7"));
+        assert_eq!(host(&["::1"]).as_deref(), Some("[::1]"));
+        assert_eq!(host(&[]), None);
     }
 
     #[test]

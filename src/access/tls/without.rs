@@ -26,6 +26,12 @@ impl Identity {
         match self.0 {}
     }
 
+    /// Whom it is for.
+    #[must_use]
+    pub fn host(&self) -> Option<String> {
+        match self.0 {}
+    }
+
     /// From when on it is valid.
     #[must_use]
     pub fn begins(&self) -> Timestamp {

@@ -165,7 +165,7 @@ struct Sender<'a> {
     via: std::borrow::Cow<'a, str>,
 }
 
-fn is_engine(origin: Option<&RawValue>) -> bool {
+pub(in crate::audit) fn is_engine(origin: Option<&RawValue>) -> bool {
     let from = origin.and_then(|origin| serde_json::from_str::<Sender<'_>>(origin.get()).ok());
     from.is_some_and(|from| from.via == Via::Engine.as_str())
 }

@@ -286,9 +286,15 @@ pub struct AlertsPosition {
 pub struct Queried {
     /// How: `socket` or `http`.
     pub via: String,
-    /// The peer's user id.
+    /// What was read, where it was no query: `record`, `proof`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub what: Option<String>,
+    /// The peer's user id, or that of the user whose session it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
+    /// The name of the user whose session it is, where the system knew one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// The peer's process id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,

@@ -10,12 +10,12 @@ use clap::{Args, Subcommand};
 use sha2::{Digest, Sha256};
 
 use crate::audit::keys::checkpoint::{MAX_NOTE_BYTES, SignedCheckpoint, VerifierKey};
-use crate::audit::read::verify::TlogProof;
 use crate::audit::tree::document::{self, Kind, Layout};
 use crate::cli::archives::Archive;
-use crate::cli::commands::prove::{Format, write};
+use crate::cli::commands::prove::Format;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::filed::{self, Filed};
 use crate::cli::progress::Progress;
 use crate::fleet::{
     self, FindingKind, Fleet, MAX_ROSTER_BYTES, Most, Request, Roster, Severity, State,
@@ -76,6 +76,10 @@ struct PlaceArgs {
 struct VerifyArgs {
     #[command(flatten)]
     check: CheckArgs,
+    /// Also write a report for an auditor to this new file: HTML that needs no script and prints
+    /// well. It is written whatever the verdict is
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
 /// Check all logs of an archive, and write a report for an auditor.
@@ -165,30 +169,49 @@ struct ProveArgs {
     /// that the proof is of one piece]
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
-    /// Format of the proof: a JSON object, or C2SP's tlog-proof with the record's line in `extra`
+    /// Format of the proof: a JSON object, C2SP's tlog-proof with the record's line in `extra`, or
+    /// an HTML file that checks itself in any current browser, without a network
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
     /// Write the proof to this new file instead of stdout
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
 pub(crate) fn run(context: &Context, args: &FleetArgs) -> Result<u8, CliError> {
     match &args.command {
         FleetCommand::List(args) => list(context, args),
-        FleetCommand::Verify(args) => {
-            let fleet = check(context, &args.check)?;
-            context.print(&match context.json {
-                true => format!("{}\n", ui::fleet_verify_json(&fleet)),
-                false => ui::fleet_verify_text(&fleet),
-            })?;
-            keep_evidence(&args.check, &fleet)?;
-            Ok(exit_code(&fleet))
-        }
+        FleetCommand::Verify(args) => verify(context, args),
         FleetCommand::Report(args) => report(context, args),
         FleetCommand::Prove(args) => prove(context, args),
         FleetCommand::Roster(args) => roster::run(context, args),
     }
+}
+
+fn verify(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> {
+    let filed = args.report.as_deref().map(Filed::at).transpose()?;
+    let fleet = check(context, &args.check)?;
+    context.print(&match context.json {
+        true => format!("{}\n", ui::fleet_verify_json(&fleet)),
+        false => ui::fleet_verify_text(&fleet),
+    })?;
+    keep_evidence(&args.check, &fleet)?;
+    if let Some(filed) = filed {
+        let asked = filed.asked(fleet.place.clone(), copies(&args.check));
+        filed.write(ui::fleet_report_html(&fleet, &asked))?;
+    }
+    Ok(exit_code(&fleet))
+}
+
+/// What was given from elsewhere.
+fn copies(args: &CheckArgs) -> Vec<(String, String)> {
+    let named =
+        |kind: &'static str| move |path: &PathBuf| (kind.to_owned(), path.display().to_string());
+    let roster = args.roster.iter().map(named("roster"));
+    let roster_key = args.roster_key.iter().map(named("the roster's public key"));
+    let keys = args.public_key.iter().map(named("public key"));
+    let against = args.against.iter().map(named("checkpoint"));
+    roster.chain(roster_key).chain(keys).chain(against).collect()
 }
 
 fn jobs(place: &PlaceArgs) -> usize {
@@ -398,7 +421,7 @@ fn report(context: &Context, args: &ReportArgs) -> Result<u8, CliError> {
     };
     match &args.output {
         None => context.print(&text)?,
-        Some(path) => write(path, &text)?,
+        Some(path) => filed::write(path, text.as_bytes())?,
     }
     keep_evidence(&args.check, &fleet)?;
     Ok(exit_code(&fleet))
@@ -421,13 +444,10 @@ fn prove(context: &Context, args: &ProveArgs) -> Result<u8, CliError> {
     context
         .printer
         .note(&format!("record {} of epoch {}, from {}", args.seq, proven.epoch, proven.object));
-    let text = match args.format {
-        Format::Json => proven.document.encode() + "\n",
-        Format::TlogProof => TlogProof::from(&proven.document).encode(),
-    };
+    let text = args.format.of(&proven.document)?;
     match &args.output {
         None => context.print(&text)?,
-        Some(path) => write(path, &text)?,
+        Some(path) => filed::write(path, text.as_bytes())?,
     }
     Ok(Exit::Ok as u8)
 }

@@ -13,6 +13,7 @@ pub(super) mod key;
 pub(super) mod list;
 pub(super) mod man;
 pub(super) mod monitor;
+pub(super) mod open;
 pub(super) mod prove;
 pub(super) mod query;
 pub(super) mod record;

@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 
 use crate::audit::LogPaths;
-use crate::audit::read::verify::{ProveError, TlogProof, prove, prove_cosigned, prove_from};
+use crate::audit::read::verify::{
+    ProofDocument, ProveError, TlogProof, prove, prove_cosigned, prove_from,
+};
 use crate::audit::state::status::{StatusSnapshot, Word};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::filed;
 use crate::cli::open::shared_fs;
-use crate::fsio::OpenMode;
+use crate::ui;
 
 /// A running writer signs what it has within its `checkpoint_interval`.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,8 +38,8 @@ pub(crate) struct ProveArgs {
     /// line of a checkpoint that somebody kept
     #[arg(long, value_name = "SIZE")]
     from: Option<u64>,
-    /// Format of the proof of a record: a JSON object, or C2SP's tlog-proof with the record's
-    /// line in `extra`
+    /// Format of the proof of a record: a JSON object, C2SP's tlog-proof with the record's line
+    /// in `extra`, or an HTML file that checks itself in any current browser, without a network
     #[arg(long, value_enum, default_value_t = Format::Json, conflicts_with = "from")]
     format: Format,
     /// Prove the record under the newest checkpoint that witnesses cosigned, so that the proof
@@ -44,7 +47,7 @@ pub(crate) struct ProveArgs {
     #[arg(long, conflicts_with = "from")]
     cosigned: bool,
     /// Write the proof to this new file instead of stdout
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
@@ -52,6 +55,19 @@ pub(crate) struct ProveArgs {
 pub(super) enum Format {
     Json,
     TlogProof,
+    Html,
+}
+
+impl Format {
+    /// A proof in this format.
+    pub(super) fn of(self, document: &ProofDocument) -> Result<String, CliError> {
+        Ok(match self {
+            Self::Json => document.encode() + "\n",
+            Self::TlogProof => TlogProof::from(document).encode(),
+            Self::Html => ui::proof_html(document, &filed::made_by())
+                .map_err(|error| filed::cannot_be(&error))?,
+        })
+    }
 }
 
 pub(crate) fn run(context: &Context, args: &ProveArgs) -> Result<u8, CliError> {
@@ -66,29 +82,13 @@ pub(crate) fn run(context: &Context, args: &ProveArgs) -> Result<u8, CliError> {
         } else {
             patiently(dir, seq.saturating_add(1), || prove(&fs, dir, seq))?
         };
-        match args.format {
-            Format::Json => document.encode() + "\n",
-            Format::TlogProof => TlogProof::from(&document).encode(),
-        }
+        args.format.of(&document)?
     };
     match &args.output {
         None => context.print(&text)?,
-        Some(path) => write(path, &text)?,
+        Some(path) => filed::write(path, text.as_bytes())?,
     }
     Ok(0)
-}
-
-pub(super) fn write(path: &Path, text: &str) -> Result<(), CliError> {
-    let failed = |error: std::io::Error| CliError::io("write", path, &error);
-    let fs = shared_fs();
-    let file = fs.open(path, OpenMode::CreateNew).map_err(failed)?;
-    let written = file.write_all_at(text.as_bytes(), 0).and_then(|()| file.sync_data());
-    if let Err(error) = written {
-        // Half a proof is none.
-        let _ = fs.remove(path);
-        return Err(failed(error));
-    }
-    Ok(())
 }
 
 /// What is to be expected of a record that is not signed.

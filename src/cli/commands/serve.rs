@@ -261,7 +261,7 @@ fn collector_options(
 ) -> Result<CollectorOptions, CliError> {
     let printer = context.printer;
     let log_dir = settings.log_dir.clone();
-    let for_health = Arc::clone(running);
+    let (for_health, current) = (Arc::clone(running), Arc::clone(running));
     let before_close = Arc::clone(alerting);
     let after_close = (Arc::clone(archiving), Arc::clone(witnesses));
     let (to, url) = (settings.collector.checkpoint_push_to.clone(), Alerting::push_url(settings)?);
@@ -284,6 +284,7 @@ fn collector_options(
             }
             render_health(&settings, format)
         }),
+        settings: Arc::new(move || current.settings().clone()),
         reload: reloader(
             context,
             args,

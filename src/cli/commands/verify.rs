@@ -15,6 +15,7 @@ use crate::backup::{BackupError, Extent, RestoreRequest, Restorer, Target, Wish}
 use crate::cli::backups::identities;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::filed::Filed;
 use crate::cli::found;
 use crate::cli::heads;
 use crate::cli::open::{self, directory, shared_fs};
@@ -23,6 +24,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::fsio::{self, Fs, OsFs};
 use crate::health::FoundBy;
+use crate::json_place::JsonError;
 use crate::ui;
 use crate::units::parse_duration;
 
@@ -83,6 +85,11 @@ pub(crate) struct VerifyArgs {
     /// The record's stored line, for a tlog-proof that does not contain it
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Also write a report for an auditor to this new file: HTML that needs no script and prints
+    /// well. For the log. It is written whatever the verdict is; figures in it are counted in the
+    /// records that were hashed
+    #[arg(long, value_name = "FILE", conflicts_with = "proof")]
+    report: Option<PathBuf>,
     /// A file with an age private key, for an encrypted backup; may be repeated
     #[arg(long, value_name = "FILE", requires = "backup")]
     identity: Vec<PathBuf>,
@@ -114,13 +121,19 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
         if args.quick {
             return Err(CliError::usage("--quick is for the log, not for a proof"));
         }
+        if args.report.is_some() {
+            return Err(of_log_only());
+        }
         return proof::check(context, Path::new(path), args, (key.as_ref(), policy.as_ref()));
     }
     if args.record.is_some() {
         return Err(CliError::usage("--record needs a tlog-proof (--proof FILE)"));
     }
     let settings = context.settings(&[])?;
+    let is_log = OsFs.meta(&LogPaths::new(&settings.log_dir).manifest()).is_ok();
     match (what, named) {
+        (What::Backup, Some(_)) if args.report.is_some() => Err(of_log_only()),
+        (What::Checkpoint(_), _) if args.report.is_some() && !is_log => Err(of_log_only()),
         (What::Backup, Some(backup)) if args.quick => {
             let message = format!("--quick is for the log, not for the backup {backup}");
             Err(CliError::usage(message).hint("`auditctl list` checks all backups quickly"))
@@ -130,7 +143,7 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
         )),
         (What::Backup, Some(backup)) => of_backup(context, &settings, backup, args, key),
         (What::Checkpoint(anchor), _) => {
-            if OsFs.meta(&LogPaths::new(&settings.log_dir).manifest()).is_ok() {
+            if is_log {
                 return log(context, &settings, args, (key, policy), Some(*anchor));
             }
             let within = args.cosigned_within;
@@ -138,6 +151,27 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
         }
         _ => log(context, &settings, args, (key, policy), None),
     }
+}
+
+fn of_log_only() -> CliError {
+    CliError::usage("--report is for the log").hint(
+        "to report on a backup, restore it with `auditctl restore ID --target DIR`, and run \
+         `auditctl --log-dir DIR verify --report FILE`. For one record, `auditctl prove SEQ \
+         --format html` writes a file that checks itself",
+    )
+}
+
+/// What the log is compared with, for the report.
+fn copies(args: &VerifyArgs, anchors: &[Anchor]) -> Vec<(String, String)> {
+    let named =
+        |kind: &'static str| move |path: &PathBuf| (kind.to_owned(), path.display().to_string());
+    let keys = args.public_key.iter().map(named("public key"));
+    let policy = args.policy.iter().map(named("witnesses' policy"));
+    let anchors = anchors.iter().map(|anchor| {
+        let text = format!("{}: {} records, root {}", anchor.name, anchor.size, anchor.root);
+        ("checkpoint".to_owned(), text)
+    });
+    keys.chain(policy).chain(anchors).collect()
 }
 
 fn log(
@@ -148,6 +182,7 @@ fn log(
     named: Option<Anchor>,
 ) -> Result<u8, CliError> {
     let fs = shared_fs();
+    let filed = args.report.as_deref().map(Filed::at).transpose()?;
     let mut anchors =
         args.against.iter().map(|path| anchor(path)).collect::<Result<Vec<_>, _>>()?;
     anchors.extend(named);
@@ -166,7 +201,8 @@ fn log(
     let now = SystemClock.now();
     let request =
         Request { quick: args.quick, key, anchors, policy, since, now, ..Request::default() };
-    let request = Request { cosigned_within: args.cosigned_within, ..request };
+    let request =
+        Request { cosigned_within: args.cosigned_within, activity: filed.is_some(), ..request };
     let verified = verify(&fs, &settings.log_dir, &request, &progress);
     progress.finish();
     let (report, state) = verified?;
@@ -189,6 +225,11 @@ fn log(
     } else {
         ui::verify_text(&report, &place, context.printer.color())
     })?;
+    let written = filed.map(|filed| {
+        let place = std::path::absolute(&settings.log_dir).unwrap_or_default();
+        let asked = filed.asked(place.display().to_string(), copies(args, &request.anchors));
+        filed.write(ui::verify_html(&report, &asked))
+    });
     if let Some(state) = state.filter(|_| args.since_last)
         && let Err(error) = fsio::replace_file(&*fs, &state_file, &state.encode())
     {
@@ -196,6 +237,12 @@ fn log(
             "warning: {} cannot be written, so the next --since-last reads everything: {error}",
             state_file.display()
         ));
+    }
+    match written {
+        // What was found is worth more than that it could not be filed.
+        Some(Err(error)) if !report.passed() => context.printer.error(&error.message),
+        Some(written) => written?,
+        None => {}
     }
     Ok(code(&report))
 }
@@ -252,27 +299,40 @@ fn anchor(path: &Path) -> Result<Anchor, CliError> {
         .read_given(path, MAX_FILE_BYTES)
         .map_err(|error| CliError::io("read", path, &error))?;
     let name = path.display().to_string();
-    let object: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
-    let inside = object.as_ref().and_then(|object| object.get("checkpoint")?.as_str());
-    let parsed = match inside {
-        Some(note) => Anchor::parse(&name, note.as_bytes()),
-        None => Anchor::parse(&name, &text),
-    };
     // The command line is as it should be: what it names cannot be compared.
-    parsed.map_err(|error| {
+    let refused = |error: String| {
         let mut new = CliError::new("against", Exit::Failed, format!("--against {name}: {error}"))
             .hint("a checkpoint (`auditctl checkpoint`), a backup's .json, or a proof is expected");
         new.path = Some(path.to_path_buf());
         new
-    })
+    };
+    let inside = inside(&text).map_err(|error| refused(JsonError::from(&error).to_string()))?;
+    let note = inside.checkpoint.as_ref().map_or(&text[..], |note| note.as_bytes());
+    Anchor::parse(&name, note).map_err(|error| refused(error.to_string()))
+}
+
+/// What a JSON object holds that is compared. A member that stands twice is an error: two readers
+/// would see two checkpoints.
+#[derive(Default, serde::Deserialize)]
+struct Inside {
+    checkpoint: Option<String>,
+    cosigned: Option<String>,
+}
+
+/// Nothing of what is no object.
+fn inside(text: &[u8]) -> Result<Inside, serde_json::Error> {
+    match text.trim_ascii_start().first() {
+        Some(b'{') => serde_json::from_slice(text),
+        _ => Ok(Inside::default()),
+    }
 }
 
 /// The cosigned checkpoint in a backup's metadata.
 fn cosigned(path: &Path) -> Option<Anchor> {
     let (text, _) = shared_fs().read_given(path, MAX_FILE_BYTES).ok()?;
-    let object: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    let note = inside(&text).ok()?.cosigned?;
     let name = format!("{} (cosigned)", path.display());
-    Anchor::parse(&name, object.get("cosigned")?.as_str()?.as_bytes()).ok()
+    Anchor::parse(&name, note.as_bytes()).ok()
 }
 
 /// A backup is checked as a restore checks it, and compared with what was kept. What is wrong

@@ -8,13 +8,14 @@ use std::time::Instant;
 use tokio::task::JoinHandle;
 
 use super::rights::{Act, Peer};
-use super::{Connection, MAX_ASKED, MAX_UNSENT, origin};
+use super::{Connection, MAX_ASKED, MAX_UNSENT, opened, origin};
 use crate::audit::read::query::Request;
 use crate::audit::state::security::SecurityKind;
 use crate::audit::write::key_change::RotateRequest;
 use crate::audit::write::own::{BackupMade, BackupRemoved};
 use crate::audit::{AuditLog, HandIn, ParseMode, Receipt};
 use crate::collector::budget::Share;
+use crate::collector::followed::Followed;
 use crate::collector::intake::{ROOM_RETRY, count_no_room};
 use crate::collector::protocol::{self, Control, SessionWish};
 use crate::collector::seats::Guest;
@@ -25,14 +26,9 @@ const IMPORT_RETRY_MS: u64 = 50;
 
 /// What another thread has to do for an answer.
 enum Task {
-    Query(Question),
+    Query(Box<Request>),
     Rotate(RotateRequest),
-}
-
-/// A query, and whether the log knows of it already.
-struct Question {
-    request: Box<Request>,
-    recorded: bool,
+    Open,
 }
 
 /// An answer by another thread.
@@ -55,7 +51,7 @@ pub(super) struct Asked {
     waiting: VecDeque<Task>,
     running: Option<JoinHandle<Told>>,
     /// What the peer follows.
-    follows: Option<Request>,
+    followed: Arc<Followed>,
 }
 
 impl Asked {
@@ -97,6 +93,7 @@ impl Connection {
             Control::BackupMade(_)
             | Control::BackupRemoved(_)
             | Control::KeyRotate(_)
+            | Control::Open
             | Control::Query(_) => protocol::error_of("malformed", "not here"),
         }
     }
@@ -151,7 +148,14 @@ impl Connection {
         let Some(task) = self.asked.waiting.pop_front() else { return };
         let hub = Arc::clone(&self.hub);
         self.asked.running = Some(match task {
-            Task::Query(question) => tokio::spawn(query_line(hub, self.peer, question)),
+            Task::Query(request) => {
+                let followed = Arc::clone(&self.asked.followed);
+                tokio::spawn(query_line(hub, self.peer, request, followed))
+            }
+            Task::Open => {
+                let peer = self.peer;
+                tokio::task::spawn_blocking(move || Told::plain(&opened::open(&hub, peer)))
+            }
             Task::Rotate(request) => tokio::task::spawn_blocking(move || {
                 Told::plain(&match hub.log.rotate_key(&request) {
                     Ok(rotated) => serde_json::json!({ "ok": { "key_rotate": rotated } }),
@@ -170,10 +174,14 @@ impl Connection {
             // It is not kept until its turn comes.
             return self.owe_line(&protocol::error_of("usage", &error.to_string()));
         }
-        let follows = &mut self.asked.follows;
-        let recorded = follows.as_ref().is_some_and(|before| request.follows_as(before));
-        *follows = request.follow.then(|| request.clone());
-        self.ask_for(Task::Query(Question { request: Box::new(request), recorded }));
+        self.ask_for(Task::Query(Box::new(request)));
+    }
+
+    /// A session is begun by another thread, since the user's name may be on another machine.
+    pub(super) fn open(&mut self) {
+        if self.may_or_is_told(Act::Open) {
+            self.ask_for(Task::Open);
+        }
     }
 
     /// What was asked first is answered.
@@ -236,12 +244,20 @@ impl Connection {
 }
 
 /// A query's answer; whoever was removed while it was made does not get it.
-async fn query_line(hub: Arc<Hub>, peer: Peer, question: Question) -> Told {
-    let Question { request, recorded } = question;
-    let reader = (origin(peer, false), Guest::User(peer.uid));
+async fn query_line(
+    hub: Arc<Hub>,
+    peer: Peer,
+    request: Box<Request>,
+    followed: Arc<Followed>,
+) -> Told {
+    let reader = query::Reader {
+        origin: origin(peer, false),
+        user: None,
+        guest: Guest::User(peer.uid),
+        followed: Some(followed),
+    };
     let bytes = query::room(&request, false);
-    let asked = (*request, bytes);
-    let answered = match query::answer(Arc::clone(&hub), asked, reader, recorded).await {
+    let answered = match query::answer(Arc::clone(&hub), (*request, bytes), reader).await {
         Ok(answered) => answered,
         Err(refused) => {
             let mut value = protocol::error_of(refused.kind(), &refused.to_string());

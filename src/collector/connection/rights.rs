@@ -1,6 +1,7 @@
 //! What the peer of the socket may do.
 
 use crate::collector::auth::Access;
+use crate::collector::sessions::role_of;
 
 /// Who it is, by the kernel's word.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,7 @@ pub(in crate::collector) enum Act {
     RecordBackup,
     RecordRemoval,
     ChangeKey,
+    Open,
 }
 
 impl Act {
@@ -33,6 +35,7 @@ impl Act {
             Self::RecordBackup => "only root and the collector's own user may record a backup",
             Self::RecordRemoval => "only root and the collector's own user may record a removal",
             Self::ChangeKey => "only root and the collector's own user may change the signing key",
+            Self::Open => "this user may neither query nor record",
         }
     }
 }
@@ -43,6 +46,7 @@ impl Peer {
         match act {
             Act::Record => access.allows(self.uid, &[self.gid]),
             Act::Query => access.may_read(self.uid, self.gid),
+            Act::Open => role_of(access, self.uid, self.gid).is_some(),
             Act::Import | Act::RecordBackup | Act::RecordRemoval | Act::ChangeKey => {
                 access.may_import(self.uid)
             }
@@ -64,13 +68,14 @@ impl Peer {
 mod tests {
     use super::*;
 
-    const ALL: [Act; 6] = [
+    const ALL: [Act; 7] = [
         Act::Record,
         Act::Query,
         Act::Import,
         Act::RecordBackup,
         Act::RecordRemoval,
         Act::ChangeKey,
+        Act::Open,
     ];
 
     #[test]
@@ -78,10 +83,10 @@ mod tests {
         let access = Access::new((&[4_000_000_007], &[4_000_000_008]), (&[4_000_000_017], &[]));
         for (uid, gid, may) in [
             (0, 5, &ALL[..]),
-            (4_000_000_007, 5, &[Act::Record]),
-            (4_000_000_009, 4_000_000_008, &[Act::Record]),
-            (4_000_000_017, 5, &[Act::Query]),
-            (4_000_000_017, 4_000_000_008, &[Act::Record, Act::Query]),
+            (4_000_000_007, 5, &[Act::Record, Act::Open]),
+            (4_000_000_009, 4_000_000_008, &[Act::Record, Act::Open]),
+            (4_000_000_017, 5, &[Act::Query, Act::Open]),
+            (4_000_000_017, 4_000_000_008, &[Act::Record, Act::Query, Act::Open]),
             (4_000_000_009, 5, &[]),
         ] {
             let peer = Peer { uid, gid, pid: None };

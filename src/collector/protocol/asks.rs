@@ -16,7 +16,10 @@ use crate::json_place::JsonError;
 
 /// The keys that a request has, each its only one.
 pub const REQUESTS: &[&str] =
-    &["hello", "status", "query", "session", "backup_made", "backup_removed", "key_rotate"];
+    &["hello", "status", "query", "session", "open", "backup_made", "backup_removed", "key_rotate"];
+/// Those of them that events could begin with before they were requests: a line is one only
+/// where it would have been an unknown request.
+const LATER: &[&str] = &["open"];
 /// A name may have so many bytes to be that of a request.
 const MAX_NAME_BYTES: usize = 64;
 
@@ -27,6 +30,8 @@ pub(in crate::collector) enum Control {
     Status,
     Query(Box<Request>),
     Session(SessionWish),
+    /// A session for HTTP.
+    Open,
     BackupMade(Box<BackupMade>),
     BackupRemoved(Box<BackupRemoved>),
     KeyRotate(Box<RotateRequest>),
@@ -54,6 +59,11 @@ struct Greeting {
     _client: Option<String>,
 }
 
+/// An object without members.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wire {
@@ -61,6 +71,7 @@ struct Wire {
     status: Option<Value>,
     query: Option<Box<Request>>,
     session: Option<SessionWish>,
+    open: Option<Nothing>,
     backup_made: Option<Box<BackupMade>>,
     backup_removed: Option<Box<BackupRemoved>>,
     key_rotate: Option<Box<RotateRequest>>,
@@ -69,21 +80,26 @@ struct Wire {
 /// The request that a line is, if it is one.
 pub(in crate::collector) fn control(line: &[u8]) -> Option<Result<Control, String>> {
     let name = first_key(line)?;
+    let is_one_object = || serde_json::from_slice::<OneObject>(line).is_ok();
     if !REQUESTS.contains(&name) {
         let may_be = is_request_name(name) && !is_event_key(name);
-        let is_one = may_be && serde_json::from_slice::<OneObject>(line).is_ok();
-        return is_one.then(|| Ok(Control::Unknown(name.to_owned())));
+        return (may_be && is_one_object()).then(|| Ok(Control::Unknown(name.to_owned())));
+    }
+    if LATER.contains(&name) && !is_one_object() {
+        return None;
     }
     let wire: Wire = match serde_json::from_slice(line) {
         Ok(wire) => wire,
         Err(error) => return Some(Err(JsonError::of(&error, line).to_string())),
     };
-    let Wire { hello, status, query, session, backup_made, backup_removed, key_rotate } = wire;
+    let Wire { hello, status, query, session, open, backup_made, backup_removed, key_rotate } =
+        wire;
     let mut wishes = [
         hello.map(|_| Control::Hello),
         status.map(|_| Control::Status),
         query.map(Control::Query),
         session.map(Control::Session),
+        open.map(|Nothing {}| Control::Open),
         backup_made.map(Control::BackupMade),
         backup_removed.map(Control::BackupRemoved),
         key_rotate.map(Control::KeyRotate),
@@ -180,6 +196,8 @@ mod tests {
         let wish = SessionWish { import: true, ..SessionWish::default() };
         assert_eq!(control(b"{\"session\":{\"import\":true}}"), Some(Ok(Control::Session(wish))));
         assert!(matches!(control(b"{\"session\":{\"root\":true}}"), Some(Err(_))));
+        assert_eq!(control(b"{\"open\":{}}"), Some(Ok(Control::Open)));
+        assert!(matches!(control(b"{\"open\":{\"uid\":0}}"), Some(Err(_))));
         assert!(matches!(control(b"{\"status\":{},\"query\":{}}"), Some(Err(_))));
         assert!(matches!(control(b"{\"hello\":null}"), Some(Err(_))));
     }
@@ -213,6 +231,7 @@ mod tests {
             "{\"version\":{},\"event_type\":\"x\"}",
             "{\"details\":{}}",
             "{\"event_type\":{}}",
+            "{\"open\":1.5,\"close\":2,\"event_type\":\"tick\"}",
             "{\"Version\":{}}",
             "{\"a b\":{}}",
             "{\"\":{}}",

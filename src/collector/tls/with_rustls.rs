@@ -36,6 +36,10 @@ impl Acceptor {
         self.0.read().unwrap_or_else(PoisonError::into_inner).begins()
     }
 
+    pub(in crate::collector) fn host(&self) -> Option<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).host()
+    }
+
     /// The handshake, from the first byte to its end within the limit.
     pub(in crate::collector) async fn accept(
         &self,

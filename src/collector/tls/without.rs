@@ -26,6 +26,10 @@ impl Acceptor {
         self.0.begins()
     }
 
+    pub(in crate::collector) fn host(&self) -> Option<String> {
+        self.0.host()
+    }
+
     pub(in crate::collector) async fn accept(
         &self,
         stream: TcpStream,

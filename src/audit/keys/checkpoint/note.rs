@@ -19,6 +19,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 use super::origin::Origin;
+use crate::audit::tree::merkle::Hash;
 
 /// The largest note that is read, in bytes: room for 16 signatures, which every
 /// reader has to accept, of the largest algorithm in sight (4,627 bytes, ML-DSA-87).
@@ -206,6 +207,13 @@ impl VerifierKey {
     #[must_use]
     pub fn label(&self) -> String {
         label(&self.name, self.id())
+    }
+
+    /// SHA-256 of the key as it is written, without a newline: for people to compare. The
+    /// key id is too short for that, since another key with the same one is soon found.
+    #[must_use]
+    pub fn fingerprint(&self) -> Hash {
+        Hash::from_bytes(Sha256::digest(self.to_string()).into())
     }
 }
 

@@ -193,6 +193,22 @@ impl Answer {
     }
 }
 
+impl Lines {
+    /// Each as JSON, as it is stored; one that is damaged so that it is not JSON, as a text.
+    ///
+    /// # Errors
+    /// When a text cannot be written as JSON, which its type rules out.
+    #[doc(hidden)]
+    pub fn to_json(&self) -> serde_json::Result<Vec<Box<RawValue>>> {
+        self.iter()
+            .map(|line| match as_json(line)? {
+                Text::Stored(raw) => Ok(raw.to_owned()),
+                Text::Made(raw) => Ok(raw),
+            })
+            .collect()
+    }
+}
+
 /// A stored line; one that is damaged so that it is not JSON, as a text.
 fn as_json(line: &[u8]) -> serde_json::Result<Text<'_>> {
     match serde_json::from_slice::<&RawValue>(line) {

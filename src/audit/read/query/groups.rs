@@ -73,7 +73,7 @@ impl Group {
 
 /// What a record is counted under.
 #[derive(Debug)]
-pub(super) struct Name<'a> {
+pub(in crate::audit::read) struct Name<'a> {
     key: Vec<u8>,
     /// How a number is written, which its key does not say.
     spelling: Option<&'a str>,
@@ -86,7 +86,7 @@ const OTHER: u8 = b'=';
 
 impl<'a> Name<'a> {
     /// Of a text.
-    pub(super) fn text(text: &[u8]) -> Self {
+    pub(in crate::audit::read) fn text(text: &[u8]) -> Self {
         Self { key: [&[TEXT], text].concat(), spelling: None }
     }
 
@@ -169,7 +169,7 @@ pub struct Groups {
 
 impl Groups {
     /// Counts; however many groups there are.
-    pub(super) fn add(&mut self, name: Option<Name<'_>>, records: u64) {
+    pub(in crate::audit::read) fn add(&mut self, name: Option<Name<'_>>, records: u64) {
         let Some(Name { key, spelling }) = name else {
             self.missing += records;
             return;
@@ -209,7 +209,7 @@ impl Groups {
 
     /// Adds others that were counted exactly. While all find room the counts are exact;
     /// from then on they are what a group has at most.
-    pub(super) fn merge(&mut self, other: &Self, room: usize) {
+    pub(in crate::audit::read) fn merge(&mut self, other: &Self, room: usize) {
         self.missing += other.missing;
         self.beyond += other.beyond;
         for (key, counted) in &other.counts {

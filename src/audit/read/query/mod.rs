@@ -14,10 +14,12 @@ mod answer;
 mod cache;
 mod column;
 mod condition;
+#[cfg(feature = "collector")]
+pub mod csv;
 mod document;
 mod engine;
 mod filter;
-mod groups;
+pub(in crate::audit::read) mod groups;
 mod histogram;
 mod json;
 mod matcher;

@@ -95,8 +95,9 @@ pub struct Request {
     /// Looks no longer than that, at the newest records first: a duration such as `2s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub within: Option<String>,
-    /// One of many that go on from each other: with `audit_reads` only the first one on
-    /// a connection is recorded, or what is recorded would be followed for ever.
+    /// One of many that go on from each other, each behind the end of the one before: with
+    /// `audit_reads` only the first one is recorded, or what is recorded would be followed
+    /// for ever.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub follow: bool,
 }
@@ -207,11 +208,11 @@ impl Request {
         Ok(())
     }
 
-    /// Whether both follow the same.
+    /// Whether it asks for many records at once.
     #[must_use]
-    pub fn follows_as(&self, other: &Self) -> bool {
-        let anywhere = |request: &Self| Self { seq: None, limit: None, ..request.clone() };
-        self.follow && anywhere(self) == anywhere(other)
+    #[doc(hidden)]
+    pub fn is_summary(&self) -> bool {
+        self.buckets.is_some() || !self.by.is_empty() || self.series || self.within.is_some()
     }
 
     fn want(&self) -> Result<Want, RequestError> {
@@ -351,23 +352,6 @@ mod tests {
         assert_eq!(one, two);
         assert_ne!(one, resolve(r#"{"type":"a"}"#));
         assert_eq!(resolve(r#"{"since":"1h"}"#), resolve(r#"{"since":"2026-02-04T20:09:40Z"}"#));
-    }
-
-    #[test]
-    fn whoever_follows_further_on_follows_the_same_and_nobody_who_asks_for_something_else() {
-        let request = |json: &str| -> Request { serde_json::from_str(json).expect("json") };
-        let before = request(r#"{"follow":true,"type":"a","since":"2026-02-04T20:09:40Z"}"#);
-        let goes_on = |json: &str| request(json).follows_as(&before);
-        assert!(goes_on(r#"{"follow":true,"type":"a","since":"2026-02-04T20:09:40Z"}"#));
-        assert!(goes_on(
-            r#"{"follow":true,"type":"a","since":"2026-02-04T20:09:40Z","seq":"9..","limit":0}"#
-        ));
-        assert!(!goes_on(r#"{"follow":true,"type":"b","since":"2026-02-04T20:09:40Z"}"#));
-        assert!(!goes_on(r#"{"follow":true,"type":"a"}"#));
-        assert!(!goes_on(r#"{"type":"a","since":"2026-02-04T20:09:40Z"}"#));
-        // Two that do not follow do not follow the same.
-        let asked = request(r#"{"type":"a"}"#);
-        assert!(!asked.follows_as(&asked));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! Everything that is wrong is reported, not only the first.
 
 mod active;
+mod activity;
 mod anchor;
 mod chance;
 mod consistency;
@@ -31,6 +32,7 @@ mod witnessed;
 use std::path::Path;
 use std::time::Duration;
 
+pub use activity::{Activity, Told};
 pub use anchor::Anchor;
 pub use chance::Chance;
 pub use consistency::{ConsistencyDocument, Grown, NotEarlier};
@@ -41,6 +43,7 @@ pub use report::{
     KeyStretch, Kind, OldestRead, Ranges, RemovedBy, ReplacedBy, Report, Stretch, TreePlace,
     WitnessStanding, Witnessed,
 };
+pub use signature::key_stretches;
 pub use state::{Reading, State, TURNS};
 pub use tlog_proof::TlogProof;
 
@@ -79,6 +82,8 @@ pub struct Request {
     pub since: Option<State>,
     /// Draws what of the rest is read again.
     pub chance: Chance,
+    /// Count on the way what the records say: for [`Report::activity`].
+    pub activity: bool,
     /// When this is.
     pub now: Timestamp,
 }
@@ -100,7 +105,9 @@ pub fn verify(
         look += 1;
         let view = View::take(fs, dir)?;
         let readings = Vec::new();
-        let run = Run { view: &view, request, watch, tally: Tally::default(), readings };
+        let activity = request.activity.then(Activity::default);
+        let tally = Tally { activity, ..Tally::default() };
+        let run = Run { view: &view, request, watch, tally, readings };
         if let Some(found) = run.run(look >= LOOKS)? {
             return Ok(found);
         }
@@ -134,6 +141,7 @@ impl Run<'_> {
             (matches!(newest, Newest::BeforeAnother(_)), newest.checkpoint().cloned());
         let trusted = self.manifest_is_signed(key.keys.as_ref());
         let signed = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
+        self.tally.signed = signed;
         let mut pieces = Pieces::sealed(view);
         self.watch.stage(Stage::Verify, self.bytes());
         tail::check(view, &mut pieces, signed, self.watch, &mut self.tally)?;
@@ -234,6 +242,7 @@ impl Run<'_> {
         (report.depth, report.depth_reason) = (depth, depth_reason);
         report.oldest_read = oldest_read;
         (report.key, report.key_source, report.key_given) = (label, key.source, key.given);
+        report.fingerprint = key.keys.as_ref().map(|keys| keys.newest().fingerprint());
         report.keys = key.keys.as_ref().map_or_else(Vec::new, signature::stretches);
         report.closed = closed;
         report.removed_by = authority.removal.map(|(record, removal)| RemovedBy {
@@ -746,7 +755,7 @@ impl Run<'_> {
             signed: Stretch { first_seq: to, end_seq: mid },
             unsigned: Stretch { first_seq: mid, end_seq: end },
         };
-        let Tally { mut findings, of_end, counts, notes, .. } = self.tally;
+        let Tally { mut findings, of_end, counts, notes, activity, .. } = self.tally;
         let harmless = |finding: &Finding| finding.kind == Kind::StoredBytes;
         let damaged = findings.iter().any(|finding| {
             !harmless(finding) && !matches!(finding.kind, Kind::BadSignature | Kind::WrongKey)
@@ -779,6 +788,7 @@ impl Run<'_> {
             log_id: self.view.manifest.log_id.clone(),
             epoch: self.view.manifest.epoch,
             key: None,
+            fingerprint: None,
             key_source: KeySource::None,
             key_given: None,
             keys: Vec::new(),
@@ -794,6 +804,7 @@ impl Run<'_> {
             abandoned: Vec::new(),
             notes,
             witnessed: None,
+            activity,
             findings,
         }
     }

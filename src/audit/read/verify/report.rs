@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::activity::Activity;
 use crate::audit::files::ended::EndedEpoch;
+use crate::audit::tree::merkle::Hash;
 use crate::clock::Timestamp;
 
 /// What kind of thing is wrong.
@@ -249,6 +251,8 @@ pub enum KeySource {
 pub struct KeyStretch {
     /// Name and id.
     pub key: String,
+    /// Its fingerprint.
+    pub fingerprint: Hash,
     /// The epoch and the size of the first tree that it signed with the key
     /// before; absent for the first.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -341,6 +345,9 @@ pub struct Report {
     pub epoch: u32,
     /// Name and id of the key that signs now.
     pub key: Option<String>,
+    /// That key's fingerprint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Hash>,
     /// Where the key came from.
     pub key_source: KeySource,
     /// Name and id of the key that was handed in, when the log has changed it since.
@@ -380,6 +387,11 @@ pub struct Report {
     /// What witnesses say of the log, by the policy that was handed in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub witnessed: Option<Witnessed>,
+    /// What the records say that were read, where [`Request::activity`](super::Request::activity)
+    /// asked for it: those below the signed size, in blocks whose hashes are those that are noted.
+    /// Proven only as far as [`integrity`](Self::integrity) says.
+    #[serde(skip)]
+    pub activity: Option<Activity>,
     /// What cannot be told, or is worth knowing, and is no finding.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

@@ -7,6 +7,7 @@ use flate2::read::MultiGzDecoder;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::activity::Activity;
 use super::lines::{self, Line};
 use super::report::{Finding, Kind};
 use super::tally::{BadBlock, Tally};
@@ -168,6 +169,7 @@ enum Looked {
 impl Opened<'_> {
     fn blocks(&self, watch: &dyn Watch, tally: &mut Tally) -> Result<Whole, Trouble> {
         let blocks = &self.segment.blocks;
+        let counts_to = tally.counts_to();
         let mut hasher = Sha256::new();
         let mut headers = Vec::with_capacity(blocks.len());
         let mut at = 0;
@@ -184,7 +186,7 @@ impl Opened<'_> {
             tally.counts.bytes += bytes.len() as u64;
             let ((), looked) = rayon::join(
                 || hasher.update(&bytes),
-                || -> Vec<(Looked, Vec<Said>)> {
+                || -> Vec<(Looked, Vec<Said>, Option<Activity>)> {
                     group
                         .par_iter()
                         .enumerate()
@@ -194,16 +196,17 @@ impl Opened<'_> {
                                 let from = (block.offset - begin) as usize;
                                 let to = from + block.stored_bytes as usize;
                                 let stored = bytes.get(from..to);
-                                stored.map_or((Looked::Bad(None), Vec::new()), |stored| {
-                                    self.look((at + nth, block), stored, unpacker, raw)
+                                stored.map_or((Looked::Bad(None), Vec::new(), None), |stored| {
+                                    self.look((at + nth, block), stored, unpacker, (raw, counts_to))
                                 })
                             },
                         )
                         .collect()
                 },
             );
-            for (number, (block, (looked, said))) in (at..).zip(group.iter().zip(looked)) {
+            for (number, (block, (looked, said, counted))) in (at..).zip(group.iter().zip(looked)) {
                 said.into_iter().for_each(|said| tally.facts.note(said));
+                tally.counted(counted);
                 if block.is_hole() {
                     continue;
                 }
@@ -243,14 +246,14 @@ impl Opened<'_> {
         (number, block): (usize, &Block),
         stored: &[u8],
         unpacker: &mut Unpacker,
-        raw: &mut Vec<u8>,
-    ) -> (Looked, Vec<Said>) {
+        (raw, counts_to): (&mut Vec<u8>, Option<u64>),
+    ) -> (Looked, Vec<Said>, Option<Activity>) {
         if block.is_hole() {
-            return (Looked::Good, Vec::new());
+            return (Looked::Good, Vec::new(), None);
         }
         let lines = if self.segment.is_compressed() {
             if unpacker.unpack(stored, raw).is_err() {
-                return (Looked::Bad(None), Vec::new());
+                return (Looked::Bad(None), Vec::new(), None);
             }
             raw.as_slice()
         } else {
@@ -258,8 +261,12 @@ impl Opened<'_> {
         };
         let looked = self.compare((number, block), lines);
         // What a block says that was not recorded is nothing.
-        let bad = matches!(looked, Looked::Bad(_));
-        (looked, if bad { Vec::new() } else { said_in(lines) })
+        if matches!(looked, Looked::Bad(_)) {
+            return (looked, Vec::new(), None);
+        }
+        let end = block.first_seq + block.records;
+        let counted = counts_to.map(|signed| Activity::of(lines, block.first_seq, end.min(signed)));
+        (looked, said_in(lines), counted)
     }
 
     fn compare(&self, (number, block): (usize, &Block), lines: &[u8]) -> Looked {

@@ -154,9 +154,12 @@ fn history(view: &View, tally: &mut Tally) -> Vec<Rotation> {
 
 /// The keys and what each signs for; nothing when there was ever only one.
 pub(super) fn stretches(keys: &Keyring) -> Vec<KeyStretch> {
-    if keys.rotations().is_empty() {
-        return Vec::new();
-    }
+    if keys.rotations().is_empty() { Vec::new() } else { key_stretches(keys) }
+}
+
+/// The keys and what each signs for, oldest first.
+#[must_use]
+pub fn key_stretches(keys: &Keyring) -> Vec<KeyStretch> {
     let place = |index: usize| {
         let handover = keys.handovers().get(index)?;
         // Of a key that was replaced it is what it signed last.
@@ -166,6 +169,7 @@ pub(super) fn stretches(keys: &Keyring) -> Vec<KeyStretch> {
     let all = keys.keys().iter().enumerate();
     all.map(|(index, key)| KeyStretch {
         key: key.label(),
+        fingerprint: key.fingerprint(),
         from: index.checked_sub(1).and_then(place),
         to: place(index),
         replaced: index

@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use flate2::read::MultiGzDecoder;
 use rayon::prelude::*;
 
+use super::activity::Activity;
 use super::lines;
 use super::pieces::{Piece, Pieces, Place, is_damage};
 use super::report::{Finding, Kind};
@@ -103,15 +104,17 @@ fn read(
             let stop = unreadable.map(|reason| Stop { seq: pieces.end(), offset, reason });
             return Ok(stop);
         }
-        let looked: Vec<(Result<Block, Stop>, Vec<Said>)> =
-            group.par_iter().map(|chunk| (look(chunk), said_in(&chunk.raw))).collect();
-        for (chunk, (looked, said)) in group.iter().zip(looked) {
+        let counts_to = tally.counts_to();
+        let looked: Vec<(Result<Block, Stop>, Vec<Said>, Option<Activity>)> =
+            group.par_iter().map(|chunk| of_chunk(chunk, counts_to)).collect();
+        for (chunk, (looked, said, counted)) in group.iter().zip(looked) {
             watch.advance(chunk.raw.len() as u64);
             tally.counts.bytes += chunk.raw.len() as u64;
             let (block, stop) = match looked {
                 Ok(block) => (block, None),
                 Err(stop) => (good_part(chunk, &stop), Some(stop)),
             };
+            tally.counted(counted);
             if block.records > 0 {
                 tally.counts.blocks += 1;
                 tally.counts.records += block.records;
@@ -128,6 +131,18 @@ fn read(
             return Ok(Some(Stop { seq: pieces.end(), offset, reason }));
         }
     }
+}
+
+/// What its lines are, and what they say: of those that are right, and are signed.
+fn of_chunk(
+    chunk: &Chunk,
+    counts_to: Option<u64>,
+) -> (Result<Block, Stop>, Vec<Said>, Option<Activity>) {
+    let looked = look(chunk);
+    let end = looked.as_ref().map_or_else(|stop| stop.seq, |block| block.tree.end());
+    let counted =
+        counts_to.map(|signed| Activity::of(&chunk.raw, chunk.first_seq, end.min(signed)));
+    (looked, said_in(&chunk.raw), counted)
 }
 
 fn look(chunk: &Chunk) -> Result<Block, Stop> {

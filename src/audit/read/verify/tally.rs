@@ -1,5 +1,6 @@
 //! What a verification has found so far.
 
+use super::activity::Activity;
 use super::report::{Counts, Finding};
 use crate::audit::files::facts::Facts;
 use crate::audit::tree::merkle::Range;
@@ -34,10 +35,25 @@ pub(in crate::audit) struct Tally {
     pub(super) newer: Option<u64>,
     /// Something was seen that a writer passes through, and nobody stays in.
     pub(super) disturbed: bool,
+    /// What the records say, where that is to be counted.
+    pub(super) activity: Option<Activity>,
+    /// How many records are signed: no more are counted.
+    pub(super) signed: u64,
 }
 
 impl Tally {
     pub(super) fn found(&mut self, finding: Finding) {
         self.findings.push(finding);
+    }
+
+    /// Up to where what records say is to be counted, if it is.
+    pub(super) fn counts_to(&self) -> Option<u64> {
+        self.activity.as_ref().map(|_| self.signed)
+    }
+
+    pub(super) fn counted(&mut self, counted: Option<Activity>) {
+        if let (Some(all), Some(counted)) = (&mut self.activity, counted) {
+            all.merge(counted);
+        }
     }
 }

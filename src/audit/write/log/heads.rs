@@ -2,7 +2,7 @@
 
 use super::AuditLog;
 use crate::audit::files::roots::roots_at;
-use crate::audit::keys::checkpoint::{SignedCheckpoint, VerifierKey};
+use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint, VerifierKey};
 use crate::audit::keys::histories::{Contradiction, KnownHead, OwnHistory};
 use crate::audit::keys::{Keyring, load_keyring};
 use crate::audit::record::refusal::FORKED;
@@ -37,6 +37,32 @@ impl AuditLog {
         Ok(own.contradictions(heads, &roots))
     }
 
+    /// Those of these heads that a key of the log signed in this epoch, and that the log's own
+    /// tree bears out: one of which that cannot be told is not among them.
+    ///
+    /// # Errors
+    /// When the log's files cannot be read.
+    #[doc(hidden)]
+    pub fn agreeing(&self, heads: Vec<KnownHead>) -> std::io::Result<Vec<KnownHead>> {
+        let keys = self.keys()?;
+        let shared = &self.0.shared;
+        let manifest = shared.keeper.manifest();
+        let size = shared.progress.durable();
+        let own = |head: &KnownHead| {
+            let found = head.note.unverified();
+            let epoch = found.origin.parse::<Origin>().map(|origin| origin.epoch());
+            epoch == Ok(manifest.epoch) && found.size <= size && keys.verify(&head.note).is_ok()
+        };
+        let heads: Vec<KnownHead> = heads.into_iter().filter(own).collect();
+        let sizes = heads.iter().map(|head| head.note.unverified().size).collect();
+        let roots = roots_at(&*shared.options.fs, &shared.paths, &manifest, &sizes)?;
+        let agrees = |head: &KnownHead| {
+            let found = head.note.unverified();
+            roots.get(&found.size) == Some(&found.root)
+        };
+        Ok(heads.into_iter().filter(agrees).collect())
+    }
+
     /// Whether a key of this log, as far as it knows them, signed the head.
     #[must_use]
     #[doc(hidden)]
@@ -45,7 +71,11 @@ impl AuditLog {
     }
 
     /// The log's keys, by the word of the one that signs now.
-    pub(super) fn keys(&self) -> std::io::Result<Keyring> {
+    ///
+    /// # Errors
+    /// Not in a forked child.
+    #[doc(hidden)]
+    pub fn keys(&self) -> std::io::Result<Keyring> {
         if self.0.is_forked() {
             return Err(std::io::Error::other(FORKED));
         }

@@ -8,9 +8,9 @@ use serde_json::json;
 use super::{PlaceArgs, public_key, signed_roster};
 use crate::audit::keys::signer::{KeyError, SigningKey};
 use crate::cli::archives::Archive;
-use crate::cli::commands::prove::write;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::filed;
 use crate::cli::progress::Progress;
 use crate::clock::{Clock, SystemClock};
 use crate::fleet::{self, MAX_ROSTER_BYTES, Roster, RosterError, check_name};
@@ -147,7 +147,7 @@ fn new_key(context: &Context, args: &NewKeyArgs) -> Result<u8, CliError> {
 fn put(context: &Context, output: Option<&PathBuf>, text: &str) -> Result<(), CliError> {
     match output {
         None => context.print(text),
-        Some(path) => write(path, text),
+        Some(path) => filed::write(path, text.as_bytes()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::audit::read::query::{Answer, Column, Found, History, Query, Want, ocsf};
+use crate::audit::read::query::{Answer, Column, Found, History, Query, Want, csv, ocsf};
 use crate::cli::context::Context;
 use crate::cli::exit::CliError;
 use crate::ui::{self, Table};
@@ -47,7 +47,7 @@ impl Output<'_> {
                 let text = match self.format {
                     Format::Table => ui::groups_text(&all, top, &self.table()),
                     Format::Ndjson | Format::Ocsf => ui::groups_ndjson(&all, top),
-                    Format::Csv => ui::groups_csv(&all, top),
+                    Format::Csv => csv::groups(&all, top),
                 };
                 if text.is_empty() { Ok(()) } else { self.context.stream(&text) }
             }
@@ -81,7 +81,9 @@ impl Output<'_> {
             Format::Table => {
                 self.context.stream(&ui::records_table(lines, &self.columns, header, &self.table()))
             }
-            Format::Csv => self.context.stream(&ui::records_csv(lines, &self.columns, header)),
+            Format::Csv => {
+                self.context.stream(&csv::records(lines.iter().copied(), &self.columns, header))
+            }
             Format::Ocsf => {
                 self.context.print_bytes(ocsf::events(lines.iter().copied(), history).as_bytes())
             }
@@ -101,7 +103,7 @@ impl Output<'_> {
     pub(super) fn end(&self, total: &Answer) -> Result<(), CliError> {
         match (total.lines(), self.format) {
             (Some(_), Format::Csv) if !self.begun => {
-                self.context.stream(&ui::records_csv(&[], &self.columns, true))
+                self.context.stream(&csv::records([], &self.columns, true))
             }
             _ => Ok(()),
         }

@@ -25,6 +25,21 @@ pub(super) fn check(
     (key, policy): (Option<&VerifierKey>, Option<&Policy>),
 ) -> Result<u8, CliError> {
     let text = read(path)?;
+    // `prove --format html` carries the document in it.
+    let text = match ui::embedded_proof(&text) {
+        Some(found) => {
+            if !found.is_whole {
+                context.printer.error(&format!(
+                    "warning: {} is not the file that this version of auditctl writes for the proof \
+                     in it. Only that proof was checked; what a browser shows of the file may be \
+                     something else",
+                    path.display()
+                ));
+            }
+            found.document
+        }
+        None => text,
+    };
     let is_growth = matches!(
         document::check_head(Kind::CONSISTENCY_PROOF, &text),
         Ok(()) | Err(document::DocumentError::Newer { .. })

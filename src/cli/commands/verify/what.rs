@@ -50,6 +50,12 @@ pub(super) fn is(fs: &dyn Fs, path: &Path) -> Result<What, CliError> {
     if TlogProof::is_one(&head) {
         return Ok(What::Proof);
     }
+    if head.starts_with(b"<") {
+        let text = fs.read(path, super::MAX_FILE_BYTES).map_err(failed)?;
+        if ui::embedded_proof(&text).is_some() {
+            return Ok(What::Proof);
+        }
+    }
     if head.trim_ascii_start().starts_with(b"{") {
         let text = fs.read(path, super::MAX_FILE_BYTES).map_err(failed)?;
         let is =
