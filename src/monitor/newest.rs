@@ -82,6 +82,9 @@ pub struct KnownBackup {
     pub copies: usize,
 }
 
+/// Records, and those that were looked through.
+type Records = (Vec<Vec<u8>>, (u64, u64));
+
 /// Looks again and again.
 #[derive(Debug)]
 pub struct Looker {
@@ -112,7 +115,7 @@ impl Looker {
         newest
     }
 
-    fn records(&mut self, filter: &Filter) -> Result<(Vec<Vec<u8>>, (u64, u64)), String> {
+    fn records(&mut self, filter: &Filter) -> Result<Records, String> {
         let failed = |error: crate::audit::read::error::ReadError| error.to_string();
         let reader = match &mut self.reader {
             Some(reader) => {

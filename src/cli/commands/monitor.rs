@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -100,8 +100,8 @@ fn sampler(settings: Settings, again: Option<Duration>) -> Result<Receiver<Sampl
 fn looker(
     settings: Settings,
     refresh: Duration,
-) -> Result<(Sender<Filter>, Receiver<Newest>), CliError> {
-    let (filters, asked) = mpsc::channel();
+) -> Result<(SyncSender<Filter>, Receiver<Newest>), CliError> {
+    let (filters, asked) = mpsc::sync_channel(FILTERS);
     let (sender, newest) = mpsc::sync_channel(1);
     let body = move || {
         let mut looker = Looker::new(settings, shared_fs());
@@ -124,6 +124,8 @@ fn looker(
     Ok((filters, newest))
 }
 
+/// Filters that may wait for a look: more than anybody types meanwhile.
+const FILTERS: usize = 64;
 /// So many times as long as a look took nobody looks again.
 const REST: u32 = 20;
 

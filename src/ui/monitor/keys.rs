@@ -21,7 +21,7 @@ pub(super) enum Deed {
     /// To hold what is shown, or to go on.
     Pause,
     /// Other records.
-    Filter(Filter),
+    Filter(Box<Filter>),
 }
 
 /// Where the view stands by what was pressed.
@@ -109,7 +109,7 @@ impl Keys {
                 Ok(filter) => {
                     self.filter = typed.trim().to_owned();
                     (self.typed, self.wrong, self.scrolled) = (None, None, 0);
-                    return Deed::Filter(filter);
+                    return Deed::Filter(Box::new(filter));
                 }
                 Err(wrong) => self.wrong = Some(wrong),
             },
@@ -177,7 +177,7 @@ mod tests {
         type_text(&mut keys, "actor=alicex");
         press(&mut keys, KeyCode::Backspace);
         let wanted = filter::parse("actor=alice").expect("right");
-        assert_eq!(press(&mut keys, KeyCode::Enter), Deed::Filter(wanted));
+        assert_eq!(press(&mut keys, KeyCode::Enter), Deed::Filter(Box::new(wanted)));
         assert_eq!((&*keys.filter, keys.tab), ("actor=alice", Tab::Records));
         assert_eq!(keys.wrong, None);
     }

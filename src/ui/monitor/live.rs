@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
@@ -40,7 +40,7 @@ pub struct Feed {
     /// The newest records, and what else takes longer to see.
     pub newest: Receiver<Newest>,
     /// Which records these are to be from now on.
-    pub filter: Sender<Filter>,
+    pub filter: SyncSender<Filter>,
 }
 
 /// Shows what comes, until q, Esc or Ctrl-C is pressed or `stop` is set.
@@ -134,7 +134,7 @@ impl View {
                         Deed::Leave => return Ok(()),
                         Deed::Pause => self.pause(),
                         // Whoever looked has gone: what is there stays.
-                        Deed::Filter(filter) => drop(feed.filter.send(filter)),
+                        Deed::Filter(filter) => drop(feed.filter.try_send(*filter)),
                         Deed::Look => {}
                     }
                     changed = true;
