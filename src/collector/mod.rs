@@ -253,6 +253,7 @@ struct Hub {
     turns: Arc<turns::Turns>,
     imports: Arc<imports::Imports>,
     queries: Arc<Semaphore>,
+    /// Turns of queries that summaries may take.
     summaries: Arc<Semaphore>,
     audit_reads: bool,
     /// Tokens of an hour, for the page.

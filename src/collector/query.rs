@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use super::Hub;
 use super::budget::{NoRoom, Share};
 use super::followed::Followed;
@@ -97,7 +99,8 @@ pub(super) async fn answer(
     reader: Reader,
 ) -> Result<Answered, Refused> {
     let reading = Reading::Query;
-    in_turn(hub, bytes, reader.guest, move |hub, share| {
+    let lane = request.is_summary().then(|| Arc::clone(&hub.summaries));
+    in_lane(hub, (bytes, reader.guest), lane, move |hub, share| {
         let question = request.question(hub.log.options().clock.now())?;
         let goes_on = |followed: &Arc<Followed>| followed.goes_on(&request, &question.query);
         let is_known = reader.followed.as_ref().is_some_and(goes_on);
@@ -120,16 +123,34 @@ pub(super) async fn in_turn<T: Send + 'static>(
     guest: Guest,
     read: impl FnOnce(&Hub, Share) -> Result<T, Refused> + Send + 'static,
 ) -> Result<T, Refused> {
+    in_lane(hub, (bytes, guest), None, read).await
+}
+
+/// The same for what takes long and is soon left alone: it has so many turns as its lane has
+/// places, and the others are for others.
+async fn in_lane<T: Send + 'static>(
+    hub: Arc<Hub>,
+    (bytes, guest): (usize, Guest),
+    lane: Option<Arc<Semaphore>>,
+    read: impl FnOnce(&Hub, Share) -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
     let internal = |error: &dyn std::fmt::Display| Refused::Internal(error.to_string());
     // Before the turn: who has no room keeps nobody from one.
     let share = hub.budget.take(guest, bytes, hub.limits.read).await;
     let share = share.map_err(|NoRoom| Refused::NoRoom)?;
+    let place = match lane {
+        None => None,
+        Some(lane) => match tokio::time::timeout(hub.limits.read, lane.acquire_owned()).await {
+            Ok(place) => Some(place.map_err(|error| internal(&error))?),
+            Err(_) => return Err(Refused::NoRoom),
+        },
+    };
     let turn = Arc::clone(&hub.queries).acquire_owned().await.map_err(|error| internal(&error))?;
     // Reads files, and may wait for the writer. Turn and share go along: who hangs up
     // does not end it, and begins no other beside it.
     let done = tokio::task::spawn_blocking(move || {
         let done = read(&hub, share);
-        drop(turn);
+        drop((turn, place));
         done
     });
     done.await.map_err(|error| internal(&error))?

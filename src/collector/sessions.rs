@@ -141,7 +141,11 @@ impl Sessions {
             table.bury(over);
         }
         if table.open.len() >= AT_ONCE {
-            return Err(NotBegun::Full);
+            // Who may only send keeps nobody out who may read: of users there can be many.
+            let least = |one: &Arc<Session>| one.role == Role::Monitor && role == Role::Read;
+            let at = table.open.iter().position(least).ok_or(NotBegun::Full)?;
+            let over = table.open.remove(at);
+            table.bury(over);
         }
         table.begun += 1;
         let lasts_us = i64::try_from(LASTS.as_micros()).unwrap_or(i64::MAX);
@@ -303,6 +307,18 @@ mod tests {
         assert!(matches!(refused, Some(NotBegun::Full)), "{refused:?}");
         let table = sessions.table(clock.boot_ms());
         assert!(table.open.len() <= AT_ONCE && table.over.len() <= REMEMBERED);
+    }
+
+    #[test]
+    fn who_may_only_send_keeps_nobody_out_who_may_read() {
+        let (sessions, clock) = (Sessions::new(), clock());
+        let begin = |uid, role| sessions.begin(person(uid), role, &clock);
+        let first = begin(1, Role::Monitor).expect("begun").0;
+        (2..1_000).for_each(|uid| drop(begin(uid, Role::Monitor)));
+        assert!(matches!(begin(1_000, Role::Monitor), Err(NotBegun::Full)));
+        let reader = begin(0, Role::Read).expect("it reads").0;
+        assert!(matches!(find(&sessions, &reader, &clock), Shown::Valid(_)));
+        assert!(matches!(find(&sessions, &first, &clock), Shown::Ended));
     }
 
     #[test]

@@ -393,6 +393,7 @@ fn blocks_of_one_stretch_of_time_are_counted_without_being_read_unless_nobody_si
         let event = Event::new("login").actor("alice").timestamp(Timestamp::from_micros(at));
         let _seq = log.record(event).expect("queued").wait().expect("durable");
     }
+    let block = log.manifest().segments[2].blocks[0].clone();
     log.close().expect("closed");
     let mut reader = Reader::open(&home.fs, &home.log_dir(), Bounds::default()).expect("a reader");
     let request = |json: Value| -> Query {
@@ -414,7 +415,10 @@ fn blocks_of_one_stretch_of_time_are_counted_without_being_read_unless_nobody_si
     // What anybody may have written counts for nothing.
     let path = home.log_dir().join("audit.manifest.json");
     let text = std::fs::read_to_string(&path).expect("read");
-    let forged = text.replacen("\"max_timestamp\":\"2026", "\"max_timestamp\":\"2025", 1);
+    // One block is said to be of another month, whole.
+    let (min, max) = (block.min_timestamp.to_string(), block.max_timestamp.to_string());
+    let forged = text.replace(&min, "2026-05-20T00:00:00.000000Z");
+    let forged = forged.replace(&max, "2026-05-20T00:00:01.000000Z");
     assert_ne!(forged, text, "it has such a time");
     std::fs::write(&path, forged).expect("written");
     reader.refresh().expect("looked again");

@@ -5,9 +5,11 @@ mod browser;
 use clap::Args;
 use serde_json::json;
 
+use crate::access::{Role, is_well_formed};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::reach;
+use crate::clock::Timestamp;
 use crate::collector::client::{ClientError, Opened};
 
 /// Open the collector's page in a browser, as this user.
@@ -27,9 +29,9 @@ pub(crate) fn run(context: &Context, args: &OpenArgs) -> Result<u8, CliError> {
     let settings = context.settings(&[])?;
     let mut client = reach::collector(&settings)?;
     let opened = client.open().map_err(refused)?;
-    // What the collector says is put into a file for a browser: it has to be an address.
-    if !is_address(&opened.url) {
-        let text = "the collector named no address that a browser could open";
+    // What the collector says goes to a terminal, and into a file for a browser.
+    if !is_plain(&opened) {
+        let text = "the collector's answer is no address, token, role and time";
         return Err(CliError::new("internal", Exit::Failed, text));
     }
     let Opened { url: address, token, role, expires } = &opened;
@@ -68,6 +70,16 @@ fn refused(error: ClientError) -> CliError {
     }
 }
 
+/// Whether it is what it should be, to the letter: nothing that a terminal or a browser would
+/// take for more.
+fn is_plain(opened: &Opened) -> bool {
+    is_address(&opened.url)
+        && is_well_formed(opened.token.as_bytes())
+        && opened.token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && opened.role.parse::<Role>().is_ok()
+        && opened.expires.parse::<Timestamp>().is_ok()
+}
+
 /// A scheme, a host, perhaps a port, and the path `/`.
 fn is_address(url: &str) -> bool {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
@@ -79,6 +91,27 @@ fn is_address(url: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_terminal_or_a_browser_would_take_for_more_is_refused() {
+        let good = || Opened {
+            token: crate::access::Secret::generate().expect("randomness").reveal().to_owned(),
+            expires: "2026-11-28T13:05:00.000000Z".to_owned(),
+            role: "read".to_owned(),
+            url: "http://127.0.0.1:9750/".to_owned(),
+        };
+        assert!(is_plain(&good()));
+        let script = "\"><script>alert(1)</script>".to_owned();
+        for bad in [
+            Opened { token: script.clone(), ..good() },
+            Opened { token: String::new(), ..good() },
+            Opened { role: "\u{1b}[2J".to_owned(), ..good() },
+            Opened { expires: script.clone(), ..good() },
+            Opened { url: format!("http://a/{script}/"), ..good() },
+        ] {
+            assert!(!is_plain(&bad), "{bad:?}");
+        }
+    }
 
     #[test]
     fn only_an_address_of_a_page_is_one() {

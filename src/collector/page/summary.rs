@@ -20,6 +20,8 @@ use crate::collector::reply::{App, error};
 /// A summary looks for so long at most: at the newest records first, and it says how far it
 /// came.
 const WITHIN: &str = "10s";
+/// Each of two looks.
+const WITHIN_TWICE: &str = "5s";
 /// Stretches of time, unless it is said how many.
 const BUCKETS: usize = 60;
 /// Values of each that are listed, at most.
@@ -43,15 +45,11 @@ pub(in crate::collector) async fn get_summary(
         }
     };
     let reader = caller.reader(guest(&request));
-    // Who clicks on leaves one behind that goes on to its end: others' queries have turns of
-    // their own.
-    let turn = Arc::clone(&app.hub.summaries).acquire_owned().await;
     let bytes = query::room(&asked, false);
     let answered = match query::answer(Arc::clone(&app.hub), (asked, bytes), reader).await {
         Ok(answered) => answered,
         Err(refused) => return refused_query(&app.hub, &refused),
     };
-    drop(turn);
     // It may have taken long.
     if let Err(ended) = gate::still(&app.hub, &caller, Right::Query) {
         return error(ended.status, ended.kind, ended.message);
@@ -85,7 +83,8 @@ fn of_summary(asked: query::Asked) -> Result<query::Asked, String> {
         return Err(format!("top: at most {MAX_TOP}"));
     }
     let buckets = asked.buckets.or(Some(BUCKETS));
-    Ok(query::Asked { buckets, within: Some(WITHIN.to_owned()), ..asked })
+    let within = if asked.series { WITHIN_TWICE } else { WITHIN };
+    Ok(query::Asked { buckets, within: Some(within.to_owned()), ..asked })
 }
 
 /// The answer's document with the members of its summary among its own. They are not read

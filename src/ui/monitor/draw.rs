@@ -117,7 +117,8 @@ impl View {
         let left_screen = Screen { columns: left_columns, rows: None, ..*screen };
         let mut left: Vec<Pieces> =
             rows(sample, &left_screen, false).into_iter().map(|line| line.pieces).collect();
-        let rest = total.saturating_sub(head.len() + left.len() + 2);
+        let checks = healthy(sample, &left_screen);
+        let rest = total.saturating_sub(head.len() + left.len() + checks.len() + 3);
         let chart_rows = rest.clamp(CHART_ROWS.0, CHART_ROWS.1);
         let area_of = |rows: usize, y: &mut u16| {
             let height = (rows as u16).min((area.y + area.height).saturating_sub(*y));
@@ -140,7 +141,6 @@ impl View {
         area_of(1, &mut y);
         let bottom = area_of(total, &mut y);
         let below = usize::from(bottom.height);
-        let checks = healthy(sample, &left_screen);
         if left.len() + 1 < below {
             left.push(Vec::new());
             left.extend(checks);

@@ -4,6 +4,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use super::history::History;
 use super::layout::lines;
 use super::live::{Live, View};
 use super::monitor_text;
@@ -367,6 +368,45 @@ fn what_is_paused_stays_as_it_was_and_then_goes_on_with_the_newest() {
     view.paused_for = None;
     let all = drawn(&mut view, 80, 24).join("\n");
     assert!(all.contains("9,999,999") && !all.contains("PAUSED"), "{all}");
+}
+
+/// What a chart shows is what was counted, and nothing is made up where nobody looked.
+#[test]
+fn the_history_has_each_second_once_and_the_syncs_between_two_looks() {
+    let page = samples::Sample::running();
+    let now = page.clock.now();
+    let second = |ago: i64| Timestamp::from_micros(now.micros() - ago * 1_000_000);
+    page.page().count(Ring::Events, second(60), 7);
+    page.page().count(Ring::Events, second(1), 9);
+    page.set(Word::Syncs, 10);
+    page.set(Word::SyncMicrosSum, 10_000);
+    let mut history = History::default();
+    history.add(&of(&page));
+    history.add(&of(&page));
+    let until = now.unix_seconds();
+    let events = |history: &History, until: i64| {
+        history.points((until, 3_600), |second| second.events.map(|events| events as f64))
+    };
+    let all = events(&history, until);
+    assert_eq!((all.len(), all[0], all[59]), (60, (-60.0, 7.0), (-1.0, 9.0)));
+    let syncs = |history: &History, until| history.points((until, 3_600), |it| it.sync_ms);
+    assert_eq!(syncs(&history, until), [], "none since the first look");
+    page.clock.advance(std::time::Duration::from_secs(2));
+    page.set(Word::Syncs, 14);
+    page.set(Word::SyncMicrosSum, 10_000 + 4 * 2_500);
+    history.add(&of(&page));
+    let found = syncs(&history, until + 2);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().all(|(_, ms)| (ms - 2.5).abs() < 1e-6), "{found:?}");
+    // Nobody looked for three minutes: two of them nobody knows.
+    page.clock.advance(std::time::Duration::from_secs(180));
+    history.add(&of(&page));
+    assert_eq!(events(&history, until + 182).len(), 60 + 2 + 60);
+    // A clock that was set back begins anew.
+    let (mut back, far) = (of(&page), 3_600 * 1_000_000);
+    back.timestamp = Timestamp::from_micros(back.timestamp.micros() - far);
+    history.add(&back);
+    assert_eq!(events(&history, back.timestamp.unix_seconds()).len(), 60);
 }
 
 #[test]

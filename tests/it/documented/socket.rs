@@ -77,6 +77,11 @@ fn the_page_names_every_request_feature_and_kind() {
     let elsewhere = [
         "unauthorized",
         "session_ended",
+        "no_record",
+        "not_signed",
+        "removed",
+        "given_up",
+        "bad_signature",
         "not_found",
         "method",
         "unsupported_media_type",
