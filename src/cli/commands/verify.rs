@@ -24,6 +24,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::fsio::{self, Fs, OsFs};
 use crate::health::FoundBy;
+use crate::json_place::JsonError;
 use crate::ui;
 use crate::units::parse_duration;
 
@@ -292,27 +293,40 @@ fn anchor(path: &Path) -> Result<Anchor, CliError> {
         .read_given(path, MAX_FILE_BYTES)
         .map_err(|error| CliError::io("read", path, &error))?;
     let name = path.display().to_string();
-    let object: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
-    let inside = object.as_ref().and_then(|object| object.get("checkpoint")?.as_str());
-    let parsed = match inside {
-        Some(note) => Anchor::parse(&name, note.as_bytes()),
-        None => Anchor::parse(&name, &text),
-    };
     // The command line is as it should be: what it names cannot be compared.
-    parsed.map_err(|error| {
+    let refused = |error: String| {
         let mut new = CliError::new("against", Exit::Failed, format!("--against {name}: {error}"))
             .hint("a checkpoint (`auditctl checkpoint`), a backup's .json, or a proof is expected");
         new.path = Some(path.to_path_buf());
         new
-    })
+    };
+    let inside = inside(&text).map_err(|error| refused(JsonError::from(&error).to_string()))?;
+    let note = inside.checkpoint.as_ref().map_or(&text[..], |note| note.as_bytes());
+    Anchor::parse(&name, note).map_err(|error| refused(error.to_string()))
+}
+
+/// What a JSON object holds that is compared. A member that stands twice is an error: two readers
+/// would see two checkpoints.
+#[derive(Default, serde::Deserialize)]
+struct Inside {
+    checkpoint: Option<String>,
+    cosigned: Option<String>,
+}
+
+/// Nothing of what is no object.
+fn inside(text: &[u8]) -> Result<Inside, serde_json::Error> {
+    match text.trim_ascii_start().first() {
+        Some(b'{') => serde_json::from_slice(text),
+        _ => Ok(Inside::default()),
+    }
 }
 
 /// The cosigned checkpoint in a backup's metadata.
 fn cosigned(path: &Path) -> Option<Anchor> {
     let (text, _) = shared_fs().read_given(path, MAX_FILE_BYTES).ok()?;
-    let object: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    let note = inside(&text).ok()?.cosigned?;
     let name = format!("{} (cosigned)", path.display());
-    Anchor::parse(&name, object.get("cosigned")?.as_str()?.as_bytes()).ok()
+    Anchor::parse(&name, note.as_bytes()).ok()
 }
 
 /// A backup is checked as a restore checks it, and compared with what was kept. What is wrong
