@@ -225,11 +225,11 @@ fn log(
     } else {
         ui::verify_text(&report, &place, context.printer.color())
     })?;
-    if let Some(filed) = filed {
+    let written = filed.map(|filed| {
         let place = std::path::absolute(&settings.log_dir).unwrap_or_default();
         let asked = filed.asked(place.display().to_string(), copies(args, &request.anchors));
-        filed.write(ui::verify_html(&report, &asked))?;
-    }
+        filed.write(ui::verify_html(&report, &asked))
+    });
     if let Some(state) = state.filter(|_| args.since_last)
         && let Err(error) = fsio::replace_file(&*fs, &state_file, &state.encode())
     {
@@ -237,6 +237,12 @@ fn log(
             "warning: {} cannot be written, so the next --since-last reads everything: {error}",
             state_file.display()
         ));
+    }
+    match written {
+        // What was found is worth more than that it could not be filed.
+        Some(Err(error)) if !report.passed() => context.printer.error(&error.message),
+        Some(written) => written?,
+        None => {}
     }
     Ok(code(&report))
 }
