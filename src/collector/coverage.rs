@@ -16,10 +16,11 @@ use tokio::sync::Mutex;
 
 use super::Hub;
 use super::reply::{App, error};
+use crate::audit::files::manifest::Manifest;
 use crate::audit::keys::Keyring;
-use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint};
-use crate::audit::keys::histories::{Kept, KnownHead};
-use crate::audit::read::verify::{Anchor, key_stretches};
+use crate::audit::keys::checkpoint::SignedCheckpoint;
+use crate::audit::keys::histories::{Contradiction, Kept, KnownHead};
+use crate::audit::read::verify::key_stretches;
 use crate::health::Elsewhere;
 
 /// Who asks again within this gets the same answer.
@@ -131,18 +132,20 @@ fn look(hub: &Hub) -> std::io::Result<Value> {
     let head = SignedCheckpoint::parse(note.as_bytes()).ok();
     let head = head.filter(|head| keys.verify(head).is_ok());
     let signed = head.as_ref().map(|head| head.unverified().clone());
-    let known = heads(hub);
-    let anchors = anchors(hub, &keys, known)?;
+    let contradictions = contradicting(hub)?;
+    let anchors = log.agreeing(heads(hub))?;
     let anchored = anchors.iter().map(|anchor| anchor.note.unverified().size).max().unwrap_or(0);
     let holes = manifest
         .holes()
         .map(|(_, hole)| (hole.first_seq, hole.tree.end(), hole.hole.clone().unwrap_or_default()));
+    let mut holes: Vec<_> = holes.chain(without_files(hub, &manifest)).collect();
+    holes.sort_unstable();
     let ranges = runs(&Known {
         begin: manifest.pruned.end(),
         next,
         signed: signed.as_ref().map_or(0, |signed| signed.size),
         anchored,
-        holes: holes.collect(),
+        holes,
     });
     let adopted =
         manifest.adopted.iter().map(|span| json!({ "first_seq": span.begin, "end_seq": span.end }));
@@ -167,6 +170,13 @@ fn look(hub: &Hub) -> std::io::Result<Value> {
         "ranges": ranges,
         "adopted": adopted.collect::<Vec<_>>(),
         "anchors": anchors.collect::<Vec<_>>(),
+        "contradictions": contradictions.iter().map(|it| json!({
+            "history": it.history.code(),
+            "name": it.name,
+            "epoch": it.epoch,
+            "tree_size": it.size,
+            "message": it.to_string(),
+        })).collect::<Vec<_>>(),
         "keys": key_values(&keys),
         "backups": elsewhere.noted(&*options.fs, log.log_id()),
         "archive": elsewhere.shipped(&*options.fs, &options.dir, now),
@@ -195,25 +205,34 @@ fn heads(hub: &Hub) -> Vec<KnownHead> {
     pushed.into_iter().flatten().chain(backups).collect()
 }
 
-/// Those of them that do not fit the log.
-pub(super) fn contradicting(hub: &Hub) -> Vec<Anchor> {
-    let found = hub.log.compare(&heads(hub)).unwrap_or_default();
-    found.iter().filter_map(|it| Anchor::parse(&it.name, it.note.as_bytes()).ok()).collect()
+/// Those of them that do not fit the log, of which `health` is told at once.
+///
+/// # Errors
+/// The log's files cannot be read.
+pub(super) fn contradicting(hub: &Hub) -> std::io::Result<Vec<Contradiction>> {
+    let found = hub.log.compare(&heads(hub))?;
+    if let Some(gravest) = found.first() {
+        hub.log.report_other_history(gravest);
+    }
+    Ok(found)
 }
 
-/// Those that the log's keys signed in this epoch, and that the log's tree agrees with.
-fn anchors(hub: &Hub, keys: &Keyring, heads: Vec<KnownHead>) -> std::io::Result<Vec<KnownHead>> {
-    let against = hub.log.compare(&heads)?;
-    let (epoch, size) = (hub.log.manifest().epoch, hub.log.acked_seq());
-    let fits = |head: &KnownHead| {
-        let found = head.note.unverified();
-        let of_epoch = found.origin.parse::<Origin>().is_ok_and(|it| it.epoch() == epoch);
-        of_epoch
-            && found.size <= size
-            && keys.verify(&head.note).is_ok()
-            && !against.iter().any(|it| it.name == head.name)
+/// The runs of records whose files are not there, though the manifest lists them: what is
+/// noted of a file is no word about its bytes.
+fn without_files(hub: &Hub, manifest: &Manifest) -> Vec<(u64, u64, String)> {
+    let options = hub.log.options();
+    let is_gone = |name: &str| {
+        let found = options.fs.entry(&options.dir.join(name));
+        found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     };
-    Ok(heads.into_iter().filter(fits).collect())
+    let stored = manifest.segments.iter().filter(|segment| segment.is_stored());
+    // One that is being compressed is there under its other name.
+    stored
+        .filter(|it| {
+            is_gone(&it.file) && is_gone(&format!("{}.gz", it.file.trim_end_matches(".gz")))
+        })
+        .map(|it| (it.first_seq, it.end_seq(), format!("{} is not there", it.file)))
+        .collect()
 }
 
 #[cfg(test)]

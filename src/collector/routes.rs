@@ -125,8 +125,8 @@ pub(super) const ROUTES: &[Route] = &[
         &Method::GET,
         "/v1/coverage",
         Endpoint::Coverage,
-        Open::With(Right::Checkpoint),
-        "which records are here, signed, held elsewhere, missing; keys and backups",
+        Open::With(Right::Query),
+        "which records are here, signed, held elsewhere, missing; needs a token",
     ),
     route(
         &Method::GET,

@@ -16,7 +16,7 @@ use super::reply::{App, answer, error};
 use super::{Hub, coverage};
 use crate::audit::LogPaths;
 use crate::audit::read::error::ReadError;
-use crate::audit::read::verify::{Report, Request, verify};
+use crate::audit::read::verify::{Anchor, Report, Request, verify};
 use crate::audit::read::watch::{Stage, Watch};
 use crate::clock::Timestamp;
 use crate::health::{Findings, FoundBy, next_steps, note_verified};
@@ -122,7 +122,14 @@ impl Ending {
         let verified = on_one_thread(|| {
             let key = self.hub.log.verifier_key().parse().ok();
             // What is in reach and does not fit is held against it, as by `auditctl verify`.
-            let anchors = coverage::contradicting(&self.hub);
+            let found = coverage::contradicting(&self.hub).map_err(|source| {
+                let path = options.dir.clone();
+                ReadError::Io { action: "compare", path, source }
+            })?;
+            let anchors = found
+                .iter()
+                .filter_map(|it| Anchor::parse(&it.name, it.note.as_bytes()).ok())
+                .collect();
             let request = Request { key, now, anchors, ..Request::default() };
             let watch = Progress { shared: &self.shared, hub: &self.hub };
             verify(&options.fs, &options.dir, &request, &watch).map(|(report, _)| report)
@@ -130,7 +137,7 @@ impl Ending {
         let (end, result) = match verified {
             Ok(Ok(report)) => {
                 self.tell_health(&report);
-                (End::Done, Some(self.result(&report)))
+                (End::Done, Some(self.result(&report, now)))
             }
             Ok(Err(ReadError::Interrupted)) => (End::Cancelled, None),
             Ok(Err(failed)) => (End::Failed(failed.to_string()), None),
@@ -165,7 +172,9 @@ impl Ending {
     }
 
     /// When, over how much, by which key, and what was found.
-    fn result(&self, report: &Report) -> Value {
+    fn result(&self, report: &Report, began: Timestamp) -> Value {
+        let by = self.shared.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let by = by.run.as_ref().map(|run| run.by.clone());
         let mut whole = json!(report);
         whole["passed"] = json!(report.passed());
         whole["next"] = json!(if report.passed() { Vec::new() } else { next_steps(report) });
@@ -175,6 +184,9 @@ impl Ending {
             "verdict": if report.passed() { "verified" } else { "wrong" },
             "passed": report.passed(),
             "at": report.verified_at,
+            "started": began,
+            "ended": self.hub.log.options().clock.now(),
+            "by": by,
             "tree_size": report.tree_size,
             "root_hash": report.root_hash,
             "key": report.key,
@@ -195,9 +207,23 @@ impl Drop for Ending {
 fn sentence(report: &Report) -> String {
     let size = report.tree_size;
     if report.passed() {
+        let mut but = Vec::new();
+        for (records, why) in [
+            (report.given_up(), "were given up"),
+            (report.left_behind(), "of an earlier epoch were left behind"),
+            (report.ranges.removed.end_seq, "were removed by retention"),
+        ] {
+            if records > 0 {
+                but.push(format!("{records} {why}"));
+            }
+        }
+        let but = match but.is_empty() {
+            true => String::new(),
+            false => format!(" Not all of them are here: {}.", but.join(", ")),
+        };
         return format!(
-            "The {size} signed records hash to the root that this collector's key signed. Only a \
-             copy that is kept elsewhere can show that nothing was cut off the end: `auditctl \
+            "The {size} signed records hash to the root that this collector's key signed.{but} Only \
+             a copy that is kept elsewhere can show that nothing was cut off the end: `auditctl \
              verify --against FILE`."
         );
     }
@@ -253,7 +279,8 @@ pub(super) async fn post_verify(
 ) -> Response {
     let reader = caller.reader(guest(&request));
     let by = reader.user.or(reader.origin.token);
-    let by = by.unwrap_or_else(|| "a program on this machine".to_owned());
+    let by = by.or_else(|| reader.origin.uid.map(|uid| format!("uid {uid}")));
+    let by = by.unwrap_or_else(|| "somebody with a token".to_owned());
     match app.hub.verification.begin(&app.hub, by) {
         Ok(true) => answer(StatusCode::ACCEPTED, &app.hub.verification.state()),
         Ok(false) => {

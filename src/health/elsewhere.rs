@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::archive::{ArchivePlace, ArchiveStatus, Lag};
 use crate::audit::keys::histories::KnownHead;
-use crate::backup::{self, Catalog};
+use crate::backup::{self, BackupId, Catalog};
 use crate::clock::Timestamp;
 use crate::fsio::Fs;
 
@@ -62,8 +62,16 @@ impl Elsewhere {
     #[must_use]
     pub fn heads(&self, fs: &dyn Fs, log_id: &str) -> Vec<KnownHead> {
         let dir = self.backups.as_deref();
-        let found = dir.and_then(|dir| backup::heads(fs, dir, Some(log_id), MOST_HEADS).ok());
-        found.map(|found| found.heads).unwrap_or_default()
+        let Some(dir) = dir else { return Vec::new() };
+        let found = backup::heads(fs, dir, Some(log_id), MOST_HEADS).ok();
+        let mut heads = found.map(|found| found.heads).unwrap_or_default();
+        // Metadata without its archive holds no record.
+        let is_there = |name: String| fs.meta(&dir.join(name)).is_ok_and(|meta| meta.is_file);
+        heads.retain(|head| match head.name.parse::<BackupId>() {
+            Ok(id) => is_there(id.archive(false)) || is_there(id.archive(true)),
+            Err(_) => false,
+        });
+        heads
     }
 
     /// The log's backups, the newest first.

@@ -121,7 +121,8 @@ impl Browser {
 
     /// The visible text of the first element, empty if there is none.
     pub(crate) fn text(&self, css: &str) -> String {
-        let body = "return document.querySelector(arguments[0])?.innerText ?? '';";
+        let body = "const one = document.querySelector(arguments[0]);\
+                    return one?.checkVisibility() ? one.innerText : '';";
         let text = self.script(body, vec![json!(css)]);
         text.as_str().expect("text").to_owned()
     }
@@ -157,9 +158,9 @@ impl Browser {
     /// Waits until the first element's text contains something.
     pub(crate) fn until_text(&self, css: &str, part: &str) -> String {
         let held = format!(
-            "(document.querySelector({})?.innerText ?? '').includes({})",
-            json!(css),
-            json!(part)
+            "((one) => one?.checkVisibility() && one.innerText.includes({}))(document.querySelector({}))",
+            json!(part),
+            json!(css)
         );
         self.until(&format!("{css} says {part:?}"), &held);
         self.text(css)

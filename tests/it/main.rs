@@ -115,6 +115,8 @@ mod limits;
 mod limits_told;
 #[cfg(all(feature = "alerts", feature = "tls"))]
 mod mail_server;
+#[cfg(feature = "s3")]
+mod mapped_cloudtrail;
 mod mappings;
 mod model;
 mod monitor;

@@ -15,7 +15,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// The records that are not the log's own.
-fn stored(dir: &Dir) -> Vec<Value> {
+pub(crate) fn stored(dir: &Dir) -> Vec<Value> {
     let all = records(&dir.log()).into_iter().map(|(_, record)| record);
     all.filter(|record| {
         record["event_type"].as_str().is_none_or(|event_type| !event_type.starts_with("audit."))
@@ -32,7 +32,7 @@ fn import(format: &str, name: &str) -> (Dir, Vec<Value>) {
 }
 
 /// event_type, actor, source, target, outcome, timestamp, id.
-fn fields(record: &Value) -> [&str; 7] {
+pub(crate) fn fields(record: &Value) -> [&str; 7] {
     ["event_type", "actor", "source", "target", "outcome", "timestamp", "id"]
         .map(|key| record[key].as_str().unwrap_or("-"))
 }

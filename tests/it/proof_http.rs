@@ -93,6 +93,7 @@ fn coverage_says_which_records_are_signed_and_which_a_copy_elsewhere_has() {
         found["anchors"].as_array().is_some_and(|all| !all.is_empty()).then_some(found)
     });
     assert_eq!(covered["ranges"][0]["state"], "anchored", "{covered}");
+    assert_eq!(covered["contradictions"], Value::Array(Vec::new()));
     assert_eq!(covered["ranges"][0]["first_seq"], 0);
     assert_eq!(covered["keys"][0]["signs_now"], true);
     assert_eq!(covered["keys"][0]["fingerprint"].as_str().map(str::len), Some(64));
@@ -155,4 +156,11 @@ fn what_a_verification_in_the_collector_finds_health_tells_as_well() {
     assert!(!done["result"]["report"]["next"].as_array().expect("steps").is_empty(), "{done}");
     let (_, health, _) = run(&dir, &["health", "--json"]);
     assert!(health.contains("integrity.found_wrong"), "{health}");
+    // A file that is gone is missing records, whatever is noted of it.
+    std::fs::remove_file(&sealed).expect("removed");
+    found("what is missing", || {
+        let (_, covered) = ask(&collector, "/v1/coverage", &reader);
+        let mut ranges = covered["ranges"].as_array()?.iter();
+        ranges.any(|range| range["state"] == "missing").then_some(())
+    });
 }

@@ -252,6 +252,15 @@ fn the_commands_say_what_they_found_and_end_as_documented() {
     // The command line is right; the file that it names is no checkpoint.
     let (code, out, _) = run(&dir, &["verify", "--against", events, "--json"]);
     assert_eq!((code, said(&out)["error"]["kind"].as_str()), (3, Some("against")), "{out}");
+    // Nor is one of two: another reader would take the other one.
+    let two = dir.path().join("two.json");
+    let note = serde_json::to_string(&note).expect("JSON");
+    let text = format!("{{\"checkpoint\":\"an older one\",\"checkpoint\":{note}}}");
+    std::fs::write(&two, text).expect("written");
+    let two = two.to_str().expect("utf-8");
+    let (code, out, _) = run(&dir, &["verify", "--against", two, "--json"]);
+    assert_eq!((code, said(&out)["error"]["kind"].as_str()), (3, Some("against")), "{out}");
+    assert!(out.contains("duplicate field"), "{out}");
 
     // A record altered by hand, in the archive and in the log.
     let archive = metadata.replace(".json", ".gz");

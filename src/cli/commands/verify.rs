@@ -24,6 +24,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::fsio::{self, Fs, OsFs};
 use crate::health::FoundBy;
+use crate::json_place::JsonError;
 use crate::ui;
 use crate::units::parse_duration;
 
@@ -224,11 +225,11 @@ fn log(
     } else {
         ui::verify_text(&report, &place, context.printer.color())
     })?;
-    if let Some(filed) = filed {
+    let written = filed.map(|filed| {
         let place = std::path::absolute(&settings.log_dir).unwrap_or_default();
         let asked = filed.asked(place.display().to_string(), copies(args, &request.anchors));
-        filed.write(ui::verify_html(&report, &asked))?;
-    }
+        filed.write(ui::verify_html(&report, &asked))
+    });
     if let Some(state) = state.filter(|_| args.since_last)
         && let Err(error) = fsio::replace_file(&*fs, &state_file, &state.encode())
     {
@@ -236,6 +237,12 @@ fn log(
             "warning: {} cannot be written, so the next --since-last reads everything: {error}",
             state_file.display()
         ));
+    }
+    match written {
+        // What was found is worth more than that it could not be filed.
+        Some(Err(error)) if !report.passed() => context.printer.error(&error.message),
+        Some(written) => written?,
+        None => {}
     }
     Ok(code(&report))
 }
@@ -292,27 +299,40 @@ fn anchor(path: &Path) -> Result<Anchor, CliError> {
         .read_given(path, MAX_FILE_BYTES)
         .map_err(|error| CliError::io("read", path, &error))?;
     let name = path.display().to_string();
-    let object: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
-    let inside = object.as_ref().and_then(|object| object.get("checkpoint")?.as_str());
-    let parsed = match inside {
-        Some(note) => Anchor::parse(&name, note.as_bytes()),
-        None => Anchor::parse(&name, &text),
-    };
     // The command line is as it should be: what it names cannot be compared.
-    parsed.map_err(|error| {
+    let refused = |error: String| {
         let mut new = CliError::new("against", Exit::Failed, format!("--against {name}: {error}"))
             .hint("a checkpoint (`auditctl checkpoint`), a backup's .json, or a proof is expected");
         new.path = Some(path.to_path_buf());
         new
-    })
+    };
+    let inside = inside(&text).map_err(|error| refused(JsonError::from(&error).to_string()))?;
+    let note = inside.checkpoint.as_ref().map_or(&text[..], |note| note.as_bytes());
+    Anchor::parse(&name, note).map_err(|error| refused(error.to_string()))
+}
+
+/// What a JSON object holds that is compared. A member that stands twice is an error: two readers
+/// would see two checkpoints.
+#[derive(Default, serde::Deserialize)]
+struct Inside {
+    checkpoint: Option<String>,
+    cosigned: Option<String>,
+}
+
+/// Nothing of what is no object.
+fn inside(text: &[u8]) -> Result<Inside, serde_json::Error> {
+    match text.trim_ascii_start().first() {
+        Some(b'{') => serde_json::from_slice(text),
+        _ => Ok(Inside::default()),
+    }
 }
 
 /// The cosigned checkpoint in a backup's metadata.
 fn cosigned(path: &Path) -> Option<Anchor> {
     let (text, _) = shared_fs().read_given(path, MAX_FILE_BYTES).ok()?;
-    let object: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    let note = inside(&text).ok()?.cosigned?;
     let name = format!("{} (cosigned)", path.display());
-    Anchor::parse(&name, object.get("cosigned")?.as_str()?.as_bytes()).ok()
+    Anchor::parse(&name, note.as_bytes()).ok()
 }
 
 /// A backup is checked as a restore checks it, and compared with what was kept. What is wrong

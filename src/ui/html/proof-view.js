@@ -138,7 +138,7 @@ function showSignature(result) {
   ];
   if (key) rows.push(["Key", visible(key.text)], ["Fingerprint", group(key.fingerprint)]);
   element("signed").replaceChildren(...rows.map(([name, text]) => row([[name], [text, "hex"]])));
-  element("note").textContent = visible(checkpoint.note).replaceAll("\\u{a}", "\n");
+  element("note").textContent = checkpoint.note.split("\n").map(visible).join("\n");
   if (chain.length > 1) {
     const heading = document.createElement("h3");
     heading.textContent = "How the log's keys followed each other";
@@ -178,9 +178,13 @@ function ofRecord(result) {
 }
 
 function showHeading(result, holds) {
-  const about = holds ? `record ${result.record.seq} of ${visible(result.checkpoint.origin)}` : "a record, which does not hold";
-  element("heading").textContent = `Proof of ${about}`;
-  document.title = holds ? `Proof of record ${result.record.seq}` : "Proof that does not hold";
+  const [heading, title] = holds
+    ? [`Proof of record ${result.record.seq} of ${visible(result.checkpoint.origin)}`, `Proof of record ${result.record.seq}`]
+    : result.verdict === "refused"
+      ? ["Proof of a record, which does not hold", "Proof that does not hold"]
+      : ["Proof of a record, not checked", "Proof of a record, not checked"];
+  element("heading").textContent = heading;
+  document.title = title;
 }
 
 function show(result) {

@@ -199,6 +199,31 @@ fn top(name: &str, field: Field, groups: &Groups) -> Vec<Part> {
     parts
 }
 
+/// A log of so many years is shown with those in which it was silent.
+const MOST_YEARS: i64 = 500;
+
+/// With the months, or years, between the first and the last that have no records.
+fn filled(counted: Vec<(String, u64)>, a_year: i64) -> Vec<(String, u64)> {
+    let number = |name: &str| -> Option<i64> {
+        let year: i64 = name.get(..4)?.parse().ok()?;
+        let month = if a_year == 1 { 1 } else { name.get(5..7)?.parse().ok()? };
+        Some(year * a_year + month - 1)
+    };
+    let ends = counted.first().zip(counted.last());
+    let ends = ends.and_then(|(first, last)| Some((number(&first.0)?, number(&last.0)?)));
+    let Some((first, last)) = ends.filter(|(first, last)| last - first < MOST_YEARS * a_year)
+    else {
+        return counted;
+    };
+    let name = |at: i64| match a_year {
+        1 => format!("{at:04}"),
+        _ => format!("{:04}-{:02}", at.div_euclid(a_year), at.rem_euclid(a_year) + 1),
+    };
+    let known: std::collections::BTreeMap<String, u64> = counted.into_iter().collect();
+    let with = |at| (name(at), known.get(&name(at)).copied().unwrap_or(0));
+    (first..=last).map(with).collect()
+}
+
 /// Days that follow each other; of more than fit months, or years.
 fn bars(found: &Activity) -> Part {
     let date = |day: i64| Timestamp::from_micros(day.saturating_mul(DAY_MICROS)).to_string();
@@ -223,8 +248,9 @@ fn bars(found: &Activity) -> Part {
         };
         ("day", (first..=last).map(day).collect())
     } else {
-        let months = by(7);
-        if months.len() <= MAX_BARS { ("month", months) } else { ("year", by(4)) }
+        // Nor is a silent month or year left out.
+        let months = filled(by(7), 12);
+        if months.len() <= MAX_BARS { ("month", months) } else { ("year", filled(by(4), 1)) }
     };
     let most = counted.iter().map(|(_, records)| *records).max().unwrap_or(0);
     let each = WIDTH as f64 / counted.len().max(1) as f64;
@@ -245,4 +271,24 @@ fn bars(found: &Activity) -> Part {
     let bars = counted.into_iter().enumerate().map(bar).collect();
     let title = format!("Records per {unit} (UTC, by the time at which they were accepted)");
     Part::Bars { title, bars, most, from, to }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silent_months_and_years_are_bars_as_well() {
+        let of = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), 3)).collect();
+        let names = |all: Vec<(String, u64)>| -> Vec<String> {
+            all.into_iter().map(|(name, count)| format!("{name}:{count}")).collect()
+        };
+        assert_eq!(
+            names(filled(of(&["2025-11", "2026-02"]), 12)),
+            ["2025-11:3", "2025-12:0", "2026-01:0", "2026-02:3"]
+        );
+        assert_eq!(names(filled(of(&["2024", "2026"]), 1)), ["2024:3", "2025:0", "2026:3"]);
+        assert_eq!(filled(of(&["0001", "9999"]), 1).len(), 2, "no drawing has room for those");
+        assert_eq!(filled(Vec::new(), 12), Vec::new());
+    }
 }

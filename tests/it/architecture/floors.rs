@@ -116,9 +116,9 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // A log's witnesses, and a witness of others' logs: `collector` serves it over HTTP.
-    ("witness", &["coded", "audit", "clock", "fsio"]),
+    ("witness", &["coded", "access", "audit", "clock", "fsio"]),
     // `health` and `monitor` tell how delivery is; delivery knows nothing of them.
-    ("alerts", &["coded", "audit", "config", "units", "clock", "fsio"]),
+    ("alerts", &["coded", "access", "audit", "config", "units", "clock", "fsio"]),
     ("access", &["audit", "units", "clock", "fsio"]),
     // Many logs of one archive.
     ("fleet", &["coded", "archive", "backup", "store", "audit", "units", "clock", "fsio"]),

@@ -25,8 +25,10 @@ fn hostile() -> String {
         json!({"event_type": "deep", "details": deep}),
     ];
     let mut lines: String = events.iter().map(|event| format!("{event}\n")).collect();
-    // As no library would write it, and as it is stored.
-    lines.push_str("{\"event_type\":\"exact\",\"details\":{\"n\":18446744073709551617.10,\"twice\":1,\"twice\":2,\"e\":1.50e300}}\n");
+    // With digits that JavaScript would round.
+    lines.push_str(
+        "{\"event_type\":\"exact\",\"details\":{\"n\":18446744073709551617.10,\"e\":1.50e300}}\n",
+    );
     lines
 }
 
@@ -83,14 +85,13 @@ fn a_hostile_record_is_text_in_every_view() {
     assert!(browser.count("[data-part=details] li") < 200);
     open(5);
     browser.until_text("[data-part=details]", "deeper");
-    // Digits, order and duplicates are those that were stored.
+    // Digits are those that were stored.
     open(6);
     let details = browser.text("[data-part=details]");
     assert!(
         details.contains("18446744073709551617.10") && details.contains("1.50e300"),
         "{details}"
     );
-    assert_eq!(details.matches("twice").count(), 2, "{details}");
     // In a proof.
     open(0);
     browser.click_text("[data-part=proof] button", "Check the proof in this browser");

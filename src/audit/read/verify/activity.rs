@@ -151,10 +151,15 @@ impl Activity {
         self.days_beyond += next.days_beyond;
         self.actors.merge(&next.actors, ROOM);
         self.event_types.merge(&next.event_types, ROOM);
-        for told in next.told {
-            if self.told.len() < MAX_TOLD { self.told.push(told) } else { self.told_beyond += 1 }
-        }
         self.told_beyond += next.told_beyond;
+        if next.told.is_empty() {
+            return;
+        }
+        // Parts come in any order: the first ones of all stay.
+        self.told.extend(next.told);
+        self.told.sort_by_key(|told| told.seq);
+        self.told_beyond += self.told.len().saturating_sub(MAX_TOLD) as u64;
+        self.told.truncate(MAX_TOLD);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::AuditLog;
 use crate::audit::files::roots::roots_at;
-use crate::audit::keys::checkpoint::{SignedCheckpoint, VerifierKey};
+use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint, VerifierKey};
 use crate::audit::keys::histories::{Contradiction, KnownHead, OwnHistory};
 use crate::audit::keys::{Keyring, load_keyring};
 use crate::audit::record::refusal::FORKED;
@@ -35,6 +35,32 @@ impl AuditLog {
         };
         let roots = roots_at(fs, &shared.paths, &manifest, &own.sizes(heads))?;
         Ok(own.contradictions(heads, &roots))
+    }
+
+    /// Those of these heads that a key of the log signed in this epoch, and that the log's own
+    /// tree bears out: one of which that cannot be told is not among them.
+    ///
+    /// # Errors
+    /// When the log's files cannot be read.
+    #[doc(hidden)]
+    pub fn agreeing(&self, heads: Vec<KnownHead>) -> std::io::Result<Vec<KnownHead>> {
+        let keys = self.keys()?;
+        let shared = &self.0.shared;
+        let manifest = shared.keeper.manifest();
+        let size = shared.progress.durable();
+        let own = |head: &KnownHead| {
+            let found = head.note.unverified();
+            let epoch = found.origin.parse::<Origin>().map(|origin| origin.epoch());
+            epoch == Ok(manifest.epoch) && found.size <= size && keys.verify(&head.note).is_ok()
+        };
+        let heads: Vec<KnownHead> = heads.into_iter().filter(own).collect();
+        let sizes = heads.iter().map(|head| head.note.unverified().size).collect();
+        let roots = roots_at(&*shared.options.fs, &shared.paths, &manifest, &sizes)?;
+        let agrees = |head: &KnownHead| {
+            let found = head.note.unverified();
+            roots.get(&found.size) == Some(&found.root)
+        };
+        Ok(heads.into_iter().filter(agrees).collect())
     }
 
     /// Whether a key of this log, as far as it knows them, signed the head.

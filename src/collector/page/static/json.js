@@ -7,115 +7,106 @@ const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const WORD = /true|false|null/y;
 const SPACE = /[ \t\n\r]*/y;
 
-/**
- * A tree of nodes: `{kind: "object", entries: [[key, node]…]}`, `{kind: "array", items}`, `{kind: "text", value}`,
- * `{kind: "number", value}` with its digits, `{kind: "word", value}`. Each has `raw`, its own text.
- */
 export function parse(text) {
-  let at = 0;
+	let at = 0;
 
-  function take(pattern) {
-    pattern.lastIndex = at;
-    const found = pattern.exec(text);
-    if (!found) return null;
-    at = pattern.lastIndex;
-    return found[0];
-  }
+	function take(pattern) {
+		pattern.lastIndex = at;
+		const found = pattern.exec(text);
+		if (!found) return null;
+		at = pattern.lastIndex;
+		return found[0];
+	}
 
-  function fail(what) {
-    throw new SyntaxError(`${what} at character ${at + 1}`);
-  }
+	function fail(what) {
+		throw new SyntaxError(`${what} at character ${at + 1}`);
+	}
 
-  function skip(mark) {
-    take(SPACE);
-    if (text[at] !== mark) return false;
-    at += 1;
-    return true;
-  }
+	function skip(mark) {
+		take(SPACE);
+		if (text[at] !== mark) return false;
+		at += 1;
+		return true;
+	}
 
-  function string() {
-    const found = take(TEXT);
-    if (found === null) fail("no text");
-    return JSON.parse(found);
-  }
+	function string() {
+		const found = take(TEXT);
+		if (found === null) fail("no text");
+		return JSON.parse(found);
+	}
 
-  function entries(depth) {
-    const found = [];
+	function entries(depth) {
+		const found = [];
     if (skip("}")) return found;
-    do {
-      take(SPACE);
-      const key = string();
-      if (!skip(":")) fail("no colon");
-      found.push([key, value(depth + 1)]);
-    } while (skip(","));
+		do {
+			take(SPACE);
+			const key = string();
+			if (!skip(":")) fail("no colon");
+			found.push([key, value(depth + 1)]);
+		} while (skip(","));
     if (!skip("}")) fail("the object does not end");
-    return found;
-  }
+		return found;
+	}
 
-  function items(depth) {
-    const found = [];
-    if (skip("]")) return found;
-    do found.push(value(depth + 1)); while (skip(","));
-    if (!skip("]")) fail("the array does not end");
-    return found;
-  }
+	function items(depth) {
+		const found = [];
+		if (skip("]")) return found;
+		do found.push(value(depth + 1)); while (skip(","));
+		if (!skip("]")) fail("the array does not end");
+		return found;
+	}
 
-  function value(depth) {
-    if (depth > DEEPEST) fail("nested too deep");
-    take(SPACE);
-    const from = at;
-    const node = one(depth);
-    node.from = from;
-    node.to = at;
-    Object.defineProperty(node, "raw", { get: () => text.slice(node.from, node.to) });
-    return node;
-  }
+	function value(depth) {
+		if (depth > DEEPEST) fail("nested too deep");
+		take(SPACE);
+		const from = at;
+		const node = one(depth);
+		node.from = from;
+		node.to = at;
+		Object.defineProperty(node, "raw", {get: () => text.slice(node.from, node.to)});
+		return node;
+	}
 
-  function one(depth) {
-    const first = text[at];
+	function one(depth) {
+		const first = text[at];
     if (first === "{") { at += 1; return { kind: "object", entries: entries(depth) }; }
-    if (first === "[") { at += 1; return { kind: "array", items: items(depth) }; }
-    if (first === '"') return { kind: "text", value: string() };
-    const number = take(NUMBER);
-    if (number) return { kind: "number", value: number };
-    const word = take(WORD);
-    if (word) return { kind: "word", value: word };
-    return fail("no value");
-  }
+		if (first === "[") {at += 1; return {kind: "array", items: items(depth)};}
+		if (first === '"') return {kind: "text", value: string()};
+		const number = take(NUMBER);
+		if (number) return {kind: "number", value: number};
+		const word = take(WORD);
+		if (word) return {kind: "word", value: word};
+		return fail("no value");
+	}
 
-  const node = value(0);
-  take(SPACE);
-  if (at < text.length) fail("something follows");
-  return node;
+	const node = value(0);
+	take(SPACE);
+	if (at < text.length) fail("something follows");
+	return node;
 }
 
-/** The value of a key, the last one if it is there twice; or null. */
 export function get(node, key) {
-  if (!node || node.kind !== "object") return null;
-  const found = node.entries.findLast(([name]) => name === key);
-  return found ? found[1] : null;
+	if (!node || node.kind !== "object") return null;
+	const found = node.entries.findLast(([name]) => name === key);
+	return found ? found[1] : null;
 }
 
-/** A text, or null. */
 export function text(node, key) {
-  const found = key === undefined ? node : get(node, key);
-  return found && found.kind === "text" ? found.value : null;
+	const found = key === undefined ? node : get(node, key);
+	return found && found.kind === "text" ? found.value : null;
 }
 
-/** A whole number that JavaScript can count with, or null. */
 export function whole(node, key) {
-  const found = get(node, key);
-  const number = found && found.kind === "number" ? Number(found.value) : NaN;
-  return Number.isSafeInteger(number) ? number : null;
+	const found = get(node, key);
+	const number = found && found.kind === "number" ? Number(found.value) : NaN;
+	return Number.isSafeInteger(number) ? number : null;
 }
 
-/** The elements of an array; none if it is something else. */
 export function list(node, key) {
-  const found = get(node, key);
-  return found && found.kind === "array" ? found.items : [];
+	const found = get(node, key);
+	return found && found.kind === "array" ? found.items : [];
 }
 
-/** As JavaScript has it: for what the collector itself says, not for what was recorded. */
 export function plain(node) {
-  return node ? JSON.parse(node.raw) : null;
+	return node ? JSON.parse(node.raw) : null;
 }
