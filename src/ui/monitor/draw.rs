@@ -24,7 +24,7 @@ use crate::ui::style::{Style, escape};
 /// numbers.
 const WIDE: (usize, usize) = (100, 30);
 /// Rows of a chart.
-const CHART_ROWS: (usize, usize) = (8, 16);
+const CHART_ROWS: (usize, usize) = (8, 24);
 
 type Pieces = Vec<Piece>;
 

@@ -237,7 +237,7 @@ fn hostile_newest(now: Timestamp) -> Newest {
     let mut newest = Newest::default();
     newest.at = now;
     newest.about = (0, u64::MAX);
-    newest.records = (0..60).map(|nth| record(11 * nth).to_string().into_bytes()).collect();
+    newest.records = (0..20).map(|nth| record(33 * nth).to_string().into_bytes()).collect();
     newest.records.push(b"no record \xff\x1b".to_vec());
     let refusal = serde_json::json!({
         "timestamp": now.to_string(), "kind": "hostile_peer\u{1b}[2J", "source": "a\u{202e}漢",
@@ -280,11 +280,14 @@ fn a_large_screen_has_charts_numbers_and_the_newest_records() {
     page.set(Word::SyncMicrosSum, 32_960_000 + 100 * 2_500);
     view.take(of(&page));
     let mut newest = Newest::default();
-    newest.about = (0, 2);
-    newest.records = vec![
-        br#"{"seq":1,"timestamp":"2026-02-04T21:09:41.000000Z","event_type":"logout","actor":"bob","origin":{}}"#.to_vec(),
-        br#"{"seq":0,"timestamp":"2026-02-04T21:09:40.000000Z","event_type":"login","actor":"alice","origin":{}}"#.to_vec(),
-    ];
+    newest.about = (0, 40);
+    let record = |seq: u64| {
+        let event_type = if seq == 39 { "logout" } else { "login" };
+        format!(
+            r#"{{"seq":{seq},"timestamp":"2026-02-04T21:09:{seq:02}.000000Z","event_type":"{event_type}","actor":"alice","origin":{{}}}}"#
+        )
+    };
+    newest.records = (0..40).rev().map(|seq| record(seq).into_bytes()).collect();
     view.take_newest(newest);
     for (width, height) in [(120, 40), (200, 60)] {
         let all = drawn(&mut view, width, height);
@@ -292,7 +295,7 @@ fn a_large_screen_has_charts_numbers_and_the_newest_records() {
         for part in [
             "events a second: ",
             "sync, on average: 2.5 ms, at most 2.5 ms",
-            "newest records, of 2 in the log",
+            "newest records, of 40 in the log",
             "buffer      [",
             "healthy  integrity",
             "now",
