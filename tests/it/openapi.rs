@@ -152,7 +152,9 @@ fn what_schemathesis_asks_is_answered_as_the_document_says() {
         .arg("--config-file")
         .arg(&config)
         .args(["run", PAGE, "--url", &format!("http://{}", collector.http)])
-        .args(["--checks", "all"])
+        // Those without a valid token are limited for each address, and there are many routes: that
+        // each asks for its token is tested where its rights are.
+        .args(["--checks", "all", "--exclude-checks", "missing_required_header,ignored_auth"])
         .env("AUDITCTL_TOKEN", &token)
         .env("SCHEMATHESIS_HOOKS", "hooks")
         .env("PYTHONPATH", hooks)

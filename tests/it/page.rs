@@ -94,6 +94,14 @@ fn figure(browser: &Browser, tile: &str) -> String {
     browser.text(&format!("[data-tile='{tile}'] .figure"))
 }
 
+/// Waits until the command, which is folded, has something in it.
+fn until_command(browser: &Browser, part: &str) {
+    let part = serde_json::json!(part);
+    let held =
+        format!("document.querySelector('[data-part=command]').textContent.includes({part})");
+    browser.until("the command says it", &held);
+}
+
 /// Each file of the page, with its bytes.
 fn files() -> Vec<(String, Vec<u8>)> {
     let entries = std::fs::read_dir(Path::new(STATIC)).expect("the page's files");
@@ -337,7 +345,7 @@ fn times_are_in_utc_or_local_and_say_which() {
     // What is typed without a zone is of the zone that is shown.
     browser.type_into("#since", "2026-03-02 02:00");
     browser.press(key::ENTER);
-    browser.until_text("[data-part=command]", "--since=2026-03-01T20:15:00Z");
+    until_command(&browser, "--since=2026-03-01T20:15:00Z");
     browser.until_text(".rows tbody", "login");
     browser.reload();
     browser.until_text("#zone", "local");

@@ -398,7 +398,7 @@ fn who_signs_out_leaves_no_token_behind_that_opens_anything() {
     };
     let shown = bearer(&token);
     assert_eq!(sign_out(&format!("{shown}origin: http://evil.example\r\n")), 403);
-    assert_eq!(sign_out(""), 404);
+    assert_eq!(sign_out(""), 401);
     assert_eq!(ask(&collector, &token, "/v1/events").0, 200);
     assert_eq!(sign_out(&format!("{shown}origin: http://localhost\r\n")), 204);
     let (status, answer) = ask(&collector, &token, "/v1/events");

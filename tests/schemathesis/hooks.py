@@ -13,7 +13,10 @@ schemathesis.openapi.format("auditctl-coding", st.sampled_from(["identity", "", 
 schemathesis.openapi.format("auditctl-id", st.uuids().map(str))
 
 number = st.integers(min_value=0, max_value=10_000)
-word = st.text(alphabet="abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)
+# JSON's own words have no order.
+word = st.text(alphabet="abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12).filter(
+    lambda text: text not in ("true", "false", "null")
+)
 path = st.builds("{}.{}".format, st.sampled_from(["details", "origin"]), word)
 operator = st.sampled_from(["=", "!=", "~", "<", "<=", ">", ">="])
 

@@ -54,9 +54,16 @@ pub(super) async fn end_session(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
 ) -> Response {
-    let Caller::Person(visitor) = caller else {
-        let text = "no session's token was shown: there is none to end";
-        return error(StatusCode::NOT_FOUND, "not_found", text);
+    let visitor = match caller {
+        Caller::Person(visitor) => visitor,
+        Caller::Token(_) => {
+            let text = "this token is no session's: there is none to end";
+            return error(StatusCode::NOT_FOUND, "not_found", text);
+        }
+        Caller::Here { .. } | Caller::Stranger | Caller::Listener { .. } => {
+            let text = "show the session's token: Authorization: Bearer <token>";
+            return error(StatusCode::UNAUTHORIZED, "unauthorized", text);
+        }
     };
     app.hub.sessions.end(&visitor.session, &*app.hub.log.options().clock);
     StatusCode::NO_CONTENT.into_response()

@@ -115,7 +115,10 @@ fn a_million_records_are_paged_through_without_loading_them() {
     browser.until("records", "document.querySelectorAll('.rows tbody tr').length === 100");
     asked(&browser);
     let said = browser.text(".summary .said-of");
-    assert!(said.starts_with("1,000,0"), "{said}");
+    // All of them, or where the machine is too slow for that, what was not counted.
+    let is_said =
+        said.starts_with("1,000,0") || said.contains("The time was up: only records from");
+    assert!(is_said, "{said}");
     // Back and forth, each once, in order.
     let first = seqs(&browser);
     let mut last = *first.last().expect("rows");

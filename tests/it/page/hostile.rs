@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::Site;
+use super::{Site, until_command};
 use crate::browser::Browser;
 use crate::support::run;
 
@@ -59,7 +59,7 @@ fn a_hostile_record_is_text_in_every_view() {
     // As a filter: in its chip, its command, the address.
     browser.click("[data-top=actor] .bar[title*='<img']");
     browser.until_text(".chips", "<img src=x");
-    browser.until_text("[data-part=command]", "--actor='<img src=x onerror=");
+    until_command(&browser, "--actor='<img src=x onerror=");
     browser.until_text(".rows tbody", "markup");
     assert_eq!(browser.count(".rows tbody tr"), 1);
     // Unseen characters have their names, and turn nothing round.

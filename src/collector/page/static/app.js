@@ -107,7 +107,7 @@ function showState() {
 		if (alarm.dataset.of !== "contact") {
 			fill(alarm, el("p", el("b", el("span", {"data-part": "why"})), " Since ", el("span", {"data-part": "since"}), ". ", el("span", {"data-part": "age"}), " ",
 				el("span", {"data-part": "next"})), button("Try now", () => poll(true), {class: null}),
-			el("p.remedy", "If it does not come back by itself: look whether ", el("code", "auditctl serve"), " runs on that machine, and what ", el("code", "auditctl health"), " says there."));
+			el("p.remedy", "If it does not come back: see on that machine what ", el("code", "auditctl health"), " says."));
 			alarm.dataset.of = "contact";
 		}
 		const say = (name, text) => {alarm.querySelector(`[data-part=${name}]`).textContent = text;};

@@ -21,11 +21,11 @@ const HINTS = {
 	where: "details.amount >= 1000", grep: "10.0.0.7",
 };
 
-const UNITS = {s: "second", m: "minute", h: "hour", d: "day", month: "month", months: "month", year: "year", years: "year"};
+const UNITS = {s: "second", m: "minute", h: "hour", d: "day"};
 
 function stepWord(step) {
-	const found = /^(\d+)([a-z]+)$/.exec(step ?? "");
-	return found && UNITS[found[2]] ? many(Number(found[1]), UNITS[found[2]]) : "the whole time";
+	const found = /^(\d+)([a-z]+?)s?$/.exec(step ?? "");
+	return found ? many(Number(found[1]), UNITS[found[2]] ?? found[2]) : "the whole time";
 }
 
 function short(time) {

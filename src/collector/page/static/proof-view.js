@@ -84,6 +84,7 @@ export class ProofView {
 		fill(this.coverage,
 			el("p.sentence", whole === 0 ? "The log has no records yet." : `Of ${many(whole, "record")}: ${told}.`, of.signed ? ` The newest signed head covers ${count(of.signed.tree_size)}.` : " Nothing is signed yet.",
 				" As the signed heads and the manifest say; only a verification reads the records."),
+			of.contradictions?.length > 0 && el("div.alarm", el("b", "■ Signed heads elsewhere do not fit this log:"), el("ul", of.contradictions.slice(0, 20).map((one) => el("li", shown(one.name, 200), ": ", shown(one.message, 500))))),
 			el("div.lanes", this.lane("Records", named(all), whole, `Of ${many(whole, "record")}: ${told}.`), this.keyLane(of, whole), this.copies(of, whole)),
 			el("ul.legend", {label: "Legend"}, [...states].map(([state, number]) => el("li", el("span", {class: `swatch ${state}`, "aria-hidden": "true"}), ` ${WORDS[state] ?? state} (${count(number)})`))),
 			this.rangeTable(all), this.keys(of), this.anchors(of), this.backups(of));
@@ -186,16 +187,15 @@ export class ProofView {
 		}
 		delete this.said.dataset.text;
 		const {result} = state;
-		const took = state.started && state.ended ? `, took ${span(((toMs(state.ended) ?? 0) - (toMs(state.started) ?? 0)) / 1000)}` : "";
 		fill(this.said, state.error && el("p.alarm", shown(state.error, 2000)), state.state === "cancelled" && el("p", "The last verification was stopped before its end."),
-			!result && state.state === "idle" && el("p", "No verification has been run since the collector started."), result && this.result(result, state, took));
+			!result && state.state === "idle" && el("p", "No verification has been run since the collector started."), result && this.result(result));
 	}
 
-	result(result, state, took) {
+	result(result) {
 		const good = result.verdict === "verified";
 		const findings = (result.report?.findings ?? result.report?.problems ?? []).slice(0, 100);
 		return el("div", {class: `verdict ${good ? "good" : "bad"}`, "data-verdict": result.verdict}, el("p.word", badge(good ? "ok" : "critical", good ? "Verified" : "Something is wrong")),
-			el("p.sentence", shown(result.sentence, 4000)), note(state.state === "done" ? "Ended " : "The last one that came to a verdict ended ", time(result.at), ` over ${many(result.tree_size, "record")}`, state.state === "done" && [took, state.by && [", started by ", shown(state.by, 60)]], "."),
+			el("p.sentence", shown(result.sentence, 4000)), note("Ended ", time(result.ended ?? result.at), ` over ${many(result.tree_size, "record")}`, result.started && `, took ${span((toMs(result.ended) - toMs(result.started)) / 1000)}`, result.by && [", started by ", shown(result.by, 60)], "."),
 			findings.length > 0 && el("ul", findings.map((finding) => el("li", shown(typeof finding === "string" ? finding : finding.message ?? JSON.stringify(finding), 1000)))));
 	}
 
