@@ -4,17 +4,18 @@
 //! `cargo bench --bench collector`. Real processes, a real disk; every figure is
 //! a median of runs made in turn. Nothing is asserted here. `BENCH_DIR` says
 //! where the logs go (default: the working directory), `BENCH_LOG_MB` how large
-//! the log beside `health` is (default: 1000). After `--`: only `health`, `socket`
-//! `latency`
-//! or `ids`.
+//! the log beside `health` is (default: 1000). After `--`: only `health`, `socket`,
+//! `latency`, `ids` or `pages`.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use auditctl::audit::{AuditLog, Durability, Event, Options};
@@ -98,6 +99,80 @@ fn main() {
     if wanted("ids") {
         ids();
     }
+    if wanted("pages") {
+        pages();
+    }
+}
+
+/// A user's session over HTTP, as the page has one.
+struct Session {
+    address: String,
+    token: String,
+}
+
+impl Session {
+    fn open(dir: &Path) -> Self {
+        let mut command = auditctl(dir);
+        let output = command.args(["open", "--json"]).stdout(Stdio::piped()).output().unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let address = told["address"].as_str().unwrap();
+        let address = address.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        Self { address, token: told["token"].as_str().unwrap().to_owned() }
+    }
+
+    fn get(&self, path: &str) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let (host, token) = (&self.address, &self.token);
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\nconnection: \
+             close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    }
+}
+
+/// Events a second over the socket with and without ten pages that look as the page does, in turn.
+fn pages() {
+    const PAGES: usize = 10;
+    const PAIRS: usize = 9;
+    const EVERY: Duration = Duration::from_secs(2);
+    let (mut ratios, mut with_them, mut without) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..PAIRS {
+        let [looked_at, alone] = [true, false].map(|is_open| {
+            let dir = temporary();
+            let _collector = Collector::start_at(dir.path(), &settings("commit"), "127.0.0.1:0");
+            let session = Session::open(dir.path());
+            let over = AtomicBool::new(!is_open);
+            std::thread::scope(|scope| {
+                for page in 0..PAGES {
+                    let (session, over) = (&session, &over);
+                    scope.spawn(move || {
+                        // Not all at the same moment.
+                        std::thread::sleep(EVERY.mul_f64(page as f64 / PAGES as f64));
+                        while !over.load(Ordering::Relaxed) {
+                            session.get("/v1/status");
+                            session.get("/v1/events?limit=50");
+                            std::thread::sleep(EVERY);
+                        }
+                    });
+                }
+                let rate = hand_in(dir.path(), 2_000_000, &line);
+                over.store(true, Ordering::Relaxed);
+                rate
+            })
+        });
+        ratios.push(looked_at / alone);
+        with_them.push(looked_at);
+        without.push(alone);
+    }
+    println!("2,000,000 events over the socket, commit durability, {PAIRS} pairs in turn");
+    println!("  {PAGES} pages open       {:>12.0} events/s", median(with_them));
+    println!("  none                {:>12.0} events/s", median(without));
+    println!("  ratio               {:>12.3}\n", median(ratios));
 }
 
 /// The event of [`line`], with an id of its own.

@@ -35,9 +35,14 @@ pub(crate) struct Collector(pub(crate) Child);
 
 impl Collector {
     pub(crate) fn start(dir: &Path, settings: &str) -> Self {
+        Self::start_at(dir, settings, "off")
+    }
+
+    /// With HTTP at that address.
+    pub(crate) fn start_at(dir: &Path, settings: &str, http: &str) -> Self {
         std::fs::write(dir.join("auditctl.toml"), settings).unwrap();
         let mut child =
-            auditctl(dir).args(["serve", "--http", "off"]).stderr(Stdio::piped()).spawn().unwrap();
+            auditctl(dir).args(["serve", "--http", http]).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         while !line.contains("ready:") {
