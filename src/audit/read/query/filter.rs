@@ -176,7 +176,8 @@ pub struct Overview {
     pub top: usize,
     /// Whether each of these has a histogram of its own, which takes a second look.
     pub series: bool,
-    /// Ends the look when it takes longer; the newest records come first then.
+    /// Ends the look when it takes longer; the newest records come first then. Series are left
+    /// out where there is no time left for them.
     pub within: Option<Duration>,
 }
 

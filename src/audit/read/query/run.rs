@@ -75,15 +75,20 @@ struct Part {
 pub(super) fn run(view: &View, query: &Query, bounds: Bounds) -> Result<Answer, ReadError> {
     let begun = Instant::now();
     let filter = query.filter.within(view.begin, view.end);
-    let mut sum = look((view, &filter), &query.want, None, bounds)?;
+    let mut sum = look((view, &filter), &query.want, None, (bounds, begun))?;
     if !sum.is_cut
         && let Some(begin) = sum.found.again(query)
     {
-        let again = look((view, &filter), &query.want, Some((begin, &sum.found)), bounds)?;
-        let (effort, kept) = (sum.effort, sum.found);
-        sum = again;
-        sum.effort.add(&effort);
-        sum.found.bounded_as(&kept);
+        let again = look((view, &filter), &query.want, Some((begin, &sum.found)), (bounds, begun))?;
+        // Without the time for it the first one stands, which is about all of them.
+        if again.is_cut {
+            sum.effort.add(&again.effort);
+        } else {
+            let (effort, kept) = (sum.effort, sum.found);
+            sum = again;
+            sum.effort.add(&effort);
+            sum.found.bounded_as(&kept);
+        }
     }
     Ok(sum.answer(view, query, begun))
 }
@@ -93,9 +98,8 @@ fn look(
     (view, filter): (&View, &Filter),
     want: &Want,
     second: Option<(Sofar, &Sofar)>,
-    bounds: Bounds,
+    (bounds, begun): (Bounds, Instant),
 ) -> Result<Sum, ReadError> {
-    let begun = Instant::now();
     let matcher = Matcher::new(filter);
     let order = match want {
         Want::Records { order, .. } => *order,
