@@ -114,12 +114,6 @@ fn files() -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn the_page_is_less_than_150_kb() {
-    let all: usize = files().iter().map(|(_, bytes)| bytes.len()).sum();
-    assert!(all < 150_000, "{all} bytes");
-}
-
-#[test]
 fn the_page_names_no_other_address_and_has_no_script_or_style_in_its_markup() {
     for (name, bytes) in files() {
         let text = String::from_utf8(bytes).expect(&name).replace("http://www.w3.org/", "");

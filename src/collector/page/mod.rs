@@ -3,9 +3,12 @@
 //! The files are in the program, and the same for all who ask. The page itself asks with a
 //! token as any program does, and shows no more than that may see.
 
+mod lean;
 mod record;
 mod status;
 mod summary;
+
+use std::borrow::Cow;
 
 use axum::Extension;
 use axum::body::{Body, Bytes};
@@ -79,11 +82,7 @@ fn file(name: &str, headers: &HeaderMap) -> Response {
     let mut response = if is_known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let bytes = match file.data {
-            std::borrow::Cow::Borrowed(bytes) => Bytes::from_static(bytes),
-            std::borrow::Cow::Owned(bytes) => Bytes::from(bytes),
-        };
-        (StatusCode::OK, Body::from(bytes)).into_response()
+        (StatusCode::OK, Body::from(served(kind, file.data))).into_response()
     };
     let set = response.headers_mut();
     set.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -94,6 +93,16 @@ fn file(name: &str, headers: &HeaderMap) -> Response {
     set.insert(header::VARY, HeaderValue::from_static("accept"));
     headers::of_page(set);
     response
+}
+
+/// What of a file is sent.
+fn served(kind: &str, data: Cow<'static, [u8]>) -> Bytes {
+    let is_code = kind.starts_with("text/javascript") || kind.starts_with("text/css");
+    match (std::str::from_utf8(&data), data.clone()) {
+        (Ok(text), _) if is_code => Bytes::from(lean::lean(text)),
+        (_, Cow::Borrowed(bytes)) => Bytes::from_static(bytes),
+        (_, Cow::Owned(bytes)) => Bytes::from(bytes),
+    }
 }
 
 /// What a file is, if it is one of the page's: a plain name in a flat folder.
@@ -149,6 +158,16 @@ mod tests {
         ] {
             assert_eq!(file(name, &HeaderMap::new()).status(), StatusCode::NOT_FOUND, "{name:?}");
         }
+    }
+
+    #[test]
+    fn the_page_is_less_than_150_kb() {
+        let sizes = Files::iter().map(|name| {
+            let (kind, file) = media_type(&name).zip(Files::get(&name)).expect("served");
+            served(kind, file.data).len()
+        });
+        let all: usize = sizes.sum();
+        assert!(all > 50_000 && all < 150_000, "{all} bytes");
     }
 
     #[test]
