@@ -1,4 +1,3 @@
-
 // ── The file that this stands in: shows what `check` found ───────────────────
 
 const element = (id) => document.getElementById(id);
@@ -14,7 +13,12 @@ const WORDS = {
   unable: ["", "Nothing was checked"],
 };
 
-const STATES = { ok: ["ok", "✓ holds"], bad: ["wrong", "✗ does not hold"], open: ["open", "? open"], skipped: ["faint", "– not reached"] };
+const STATES = {
+  ok: ["ok", "✓ holds"],
+  bad: ["wrong", "✗ does not hold"],
+  open: ["open", "? open"],
+  skipped: ["faint", "– not reached"],
+};
 
 const NAMES = {
   form: "The document can be read",
@@ -43,7 +47,8 @@ function shown(value) {
   if (typeof value === "string") return visible(value);
   if (value instanceof Num) return value.text;
   if (Array.isArray(value)) return `[${value.map((one) => quoted(one)).join(", ")}]`;
-  if (value instanceof Map) return `{${[...value].map(([key, one]) => `"${visible(key)}": ${quoted(one)}`).join(", ")}}`;
+  if (value instanceof Map)
+    return `{${[...value].map(([key, one]) => `"${visible(key)}": ${quoted(one)}`).join(", ")}}`;
   return String(value);
 }
 
@@ -71,7 +76,9 @@ function showRecord(result, holds) {
   const fields = fieldsOf(result.record.line);
   element("line").textContent = visible(result.record.line);
   const rows = fields?.map(([name, value]) => row([[visible(name)], [shown(value), "text"]]));
-  element("fields").replaceChildren(...(rows ?? [row([["It is not read"], ["The line is no JSON object that every reader reads alike."]])]));
+  element("fields").replaceChildren(
+    ...(rows ?? [row([["It is not read"], ["The line is no JSON object that every reader reads alike."]])]),
+  );
 }
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -90,14 +97,26 @@ const range = ({ from, to }) => (from === to ? `record ${from}` : `${from} to ${
 function drawPath(result) {
   const [width, step, box, high] = [560, 62, 150, 36];
   const height = (result.path.length + 1) * step + 8;
-  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-labelledby": "drawn" });
-  svg.append(draw("title", { id: "drawn" }, `${result.path.length} hashes lead from record ${result.record.seq} to the signed root`));
+  const svg = draw("svg", {
+    viewBox: `0 0 ${width} ${height}`,
+    width,
+    height,
+    role: "img",
+    "aria-labelledby": "drawn",
+  });
+  svg.append(
+    draw(
+      "title",
+      { id: "drawn" },
+      `${result.path.length} hashes lead from record ${result.record.seq} to the signed root`,
+    ),
+  );
   const middle = width / 2;
   const node = (x, y, className, lines) => {
     svg.append(draw("rect", { x: x - box / 2, y, width: box, height: high, rx: 4, class: className }));
-    lines.forEach((text, at) =>
-      svg.append(draw("text", { x, y: y + 15 + 14 * at, "text-anchor": "middle" }, text)),
-    );
+    lines.forEach((text, at) => {
+      svg.append(draw("text", { x, y: y + 15 + 14 * at, "text-anchor": "middle" }, text));
+    });
   };
   const levels = [{ hash: result.leaf, from: result.record.seq, to: result.record.seq }, ...result.path];
   levels.forEach((at, level) => {
@@ -122,7 +141,14 @@ function showPath(result) {
     `The record hashes to ${result.leaf}. Each step hashes that together with its neighbour in the tree, and the last one gives the root ${result.checkpoint.root}, which the checkpoint signs.`;
   element("drawing").replaceChildren(drawPath(result));
   const rows = result.path.map((step) =>
-    row([[String(step.level), "number"], [`${step.sibling} on its ${step.side}`, "hex"], [`${step.from} to ${step.to}: ${step.hash}`, "hex"]], false),
+    row(
+      [
+        [String(step.level), "number"],
+        [`${step.sibling} on its ${step.side}`, "hex"],
+        [`${step.from} to ${step.to}: ${step.hash}`, "hex"],
+      ],
+      false,
+    ),
   );
   element("path-steps").replaceChildren(...rows);
 }
@@ -179,7 +205,10 @@ function ofRecord(result) {
 
 function showHeading(result, holds) {
   const [heading, title] = holds
-    ? [`Proof of record ${result.record.seq} of ${visible(result.checkpoint.origin)}`, `Proof of record ${result.record.seq}`]
+    ? [
+        `Proof of record ${result.record.seq} of ${visible(result.checkpoint.origin)}`,
+        `Proof of record ${result.record.seq}`,
+      ]
     : result.verdict === "refused"
       ? ["Proof of a record, which does not hold", "Proof that does not hold"]
       : ["Proof of a record, not checked", "Proof of a record, not checked"];
@@ -223,7 +252,8 @@ element("ask").addEventListener("click", async () => {
   const typed = element("known").value.trim();
   const said = element("compared");
   if (!typed) {
-    said.textContent = "Paste the fingerprint or the key that you have from elsewhere. To copy the one above proves nothing.";
+    said.textContent =
+      "Paste the fingerprint or the key that you have from elsewhere. To copy the one above proves nothing.";
     return;
   }
   const read = await readKeys(typed);

@@ -231,7 +231,9 @@ class Json {
         parts.push({ b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" }[plain[1]] ?? plain[1]);
         continue;
       }
-      const unit = this.match(/\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u(?![dD][89a-fA-F])[0-9a-fA-F]{4}/y);
+      const unit = this.match(
+        /\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u(?![dD][89a-fA-F])[0-9a-fA-F]{4}/y,
+      );
       if (!unit) this.wrong("an escape is wrong, or half a character");
       parts.push(String.fromCharCode(...unit.match(/[0-9a-fA-F]{4}/g).map((digits) => Number.parseInt(digits, 16))));
     }
@@ -529,7 +531,8 @@ async function signedBy(note, key) {
   return found;
 }
 
-const altered = (key) => refuse(`the signature by ${cut(key.label, 250)} does not fit the text: one of them was altered`);
+const altered = (key) =>
+  refuse(`the signature by ${cut(key.label, 250)} does not fit the text: one of them was altered`);
 
 async function refuseWrongOfEpoch(checkpoint, key) {
   const { parsed, origin, note } = checkpoint;
@@ -544,13 +547,17 @@ async function verifiedBy(checkpoint, key) {
   if (state === "wrong") altered(key);
   if (state === "absent") return false;
   const own = checkpoint.parsed ? checkpoint.parsed.keyName === key.name : checkpoint.origin === key.name;
-  if (!own) refuse(`the checkpoint is of "${cut(checkpoint.origin)}", which is not the log of the key ${cut(key.label, 250)}`);
+  if (!own)
+    refuse(`the checkpoint is of "${cut(checkpoint.origin)}", which is not the log of the key ${cut(key.label, 250)}`);
   await refuseWrongOfEpoch(checkpoint, key);
   return true;
 }
 
 const notSigned = (checkpoint, key) => {
-  const by = checkpoint.note.signatures.slice(0, 3).map((one) => cut(`${one.name}+${one.id}`)).join(", ");
+  const by = checkpoint.note.signatures
+    .slice(0, 3)
+    .map((one) => cut(`${one.name}+${one.id}`))
+    .join(", ");
   refuse(`not signed by ${cut(key.label, 250)}; signed by ${by}`);
 };
 
@@ -675,7 +682,10 @@ class Ring {
     if (!this.keys.length) ring.keys = [key];
     ring.believed = ring.keys.findIndex((known) => known.text === key.text);
     if (ring.believed < 0) {
-      const known = this.keys.slice(0, 4).map((one) => cut(one.label)).join(", ");
+      const known = this.keys
+        .slice(0, 4)
+        .map((one) => cut(one.label))
+        .join(", ");
       refuse(`${cut(key.label, 250)} is not one of the log's keys, which are ${known}`);
     }
     return ring;
@@ -771,7 +781,14 @@ async function climb(leaf, index, size, proof, root) {
   for (const [level, { side, from, to }] of turns.reverse().entries()) {
     const sibling = proof[level];
     hash = side === "left" ? await nodeHash(sibling, hash) : await nodeHash(hash, sibling);
-    path.push({ side, sibling: hexOf(sibling), hash: hexOf(hash), level: level + 1, from: `${from}`, to: `${to - 1n}` });
+    path.push({
+      side,
+      sibling: hexOf(sibling),
+      hash: hexOf(hash),
+      level: level + 1,
+      from: `${from}`,
+      to: `${to - 1n}`,
+    });
   }
   if (!same(hash, root)) refuse(`the proof leads to root ${hexOf(hash)}, the whole tree has ${hexOf(root)}`);
   return path;
@@ -919,7 +936,9 @@ async function signedTree(trail, of, treeSize, options) {
     ring = await Ring.of(rotations);
     found.chain = ring.shown();
     const changes = ring.handovers.length;
-    return changes ? `the log changed its key ${plural(changes, "time")}, and each change holds` : "the log had one key";
+    return changes
+      ? `the log changed its key ${plural(changes, "time")}, and each change holds`
+      : "the log had one key";
   });
   let checkpoint = null;
   await trail.step("checkpoint", async () => {
@@ -978,7 +997,9 @@ async function included(trail, { seq, line, proof, checkpoint }) {
   await trail.step("path", async () => {
     const { leafBytes } = trail.found;
     trail.found.path = await climb(leafBytes, seq, checkpoint.size, proof, checkpoint.root).catch((error) => {
-      throw error instanceof Refused ? new Refused(`the record is not the one that was signed: ${error.message}`) : error;
+      throw error instanceof Refused
+        ? new Refused(`the record is not the one that was signed: ${error.message}`)
+        : error;
     });
     return `${plural(proof.length, "hash").replace(/hashs$/, "hashes")} lead from it to the signed root`;
   });
@@ -1070,7 +1091,8 @@ function parseTlog(text) {
     at += 1;
   }
   const [, digits] = /^index (.*)$/.exec(lines[at] ?? "") ?? [];
-  const seq = (digits === undefined ? null : decimal(digits)) ?? bad(at + 1, '"index" and a plain decimal number are expected');
+  const seq =
+    (digits === undefined ? null : decimal(digits)) ?? bad(at + 1, '"index" and a plain decimal number are expected');
   const hashes = lines.slice(at + 1);
   if (hashes.length > MAX_HASHES) bad(at + 2, "no inclusion proof has so many hashes");
   const proof = hashes.map((line, nth) => {
@@ -1090,7 +1112,11 @@ async function checkTlog(trail, text, options) {
     if (given !== null && extra !== null && given !== extra) refuse("its record is not the one that was given");
     line = given ?? extra;
     if (line === null) {
-      throw new Open("needs_key", "It does not hold the record that it proves.", "give the record's stored line with it");
+      throw new Open(
+        "needs_key",
+        "It does not hold the record that it proves.",
+        "give the record's stored line with it",
+      );
     }
     trail.found.record = { seq: String(parsed.seq), line };
     return "a C2SP tlog-proof";
@@ -1116,12 +1142,16 @@ async function byGivenKey(trail, text, ring, options) {
         "give the log's public key (audit.pub), from somebody whom you trust",
       );
     }
-    const { key, signer } = await byBelieved({ keys: [...given.keys, ...prints], fingerprints: [] }, [], async (one) => {
-      const reached = ring.by(one);
-      const by = await reached.signer(checkpoint);
-      trail.found.notes = reached.notes();
-      return by;
-    });
+    const { key, signer } = await byBelieved(
+      { keys: [...given.keys, ...prints], fingerprints: [] },
+      [],
+      async (one) => {
+        const reached = ring.by(one);
+        const by = await reached.signer(checkpoint);
+        trail.found.notes = reached.notes();
+        return by;
+      },
+    );
     trail.found.asked = true;
     trail.found.key = shownKey(signer, signer.text === key.text);
     trail.found.given = signer.text === key.text ? null : shownKey(key, true);
@@ -1189,7 +1219,8 @@ async function dispatch(trail, input, options) {
 function claim(kind, found) {
   const { checkpoint, record, growth } = found;
   const log = cut(checkpoint.origin, 250);
-  if (kind === "record") return `record ${record.seq} is one of the first ${plural(checkpoint.size, "record")} of log ${log}`;
+  if (kind === "record")
+    return `record ${record.seq} is one of the first ${plural(checkpoint.size, "record")} of log ${log}`;
   if (kind === "growth") {
     return `the ${plural(checkpoint.size, "record")} of log ${log} begin with the ${plural(growth.from_size, "record")} of an earlier tree with the root ${growth.from_root}`;
   }
@@ -1226,7 +1257,9 @@ function good(kind, found, options) {
 function bad(error, kind) {
   if (error instanceof Open) return { verdict: error.verdict, sentence: error.message, remedy: error.remedy };
   if (error instanceof Refused) {
-    const what = { record: "This proof", growth: "This proof", checkpoint: "This checkpoint", unknown: "This file" }[kind];
+    const what = { record: "This proof", growth: "This proof", checkpoint: "This checkpoint", unknown: "This file" }[
+      kind
+    ];
     return {
       verdict: "refused",
       sentence: `${what} proves nothing: ${error.message}.`,
