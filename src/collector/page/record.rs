@@ -50,8 +50,12 @@ struct Document<'a> {
 
 /// A record that is there, or why it is not.
 enum Looked {
-    Found { before: Answer, record: Answer, after: Answer },
-    Gone { reason: &'static str, text: String },
+    /// What comes before it, the record itself, and what comes after it.
+    Found(Box<[Answer; 3]>),
+    Gone {
+        reason: &'static str,
+        text: String,
+    },
 }
 
 pub(in crate::collector) async fn get_record(
@@ -81,15 +85,16 @@ pub(in crate::collector) async fn get_record(
     if let Err(ended) = gate::still(&app.hub, &caller, Right::Query) {
         return error(ended.status, ended.kind, ended.message);
     }
-    let (before, record, after) = match looked {
-        Looked::Found { before, record, after } => (before, record, after),
+    let found = match looked {
+        Looked::Found(found) => found,
         Looked::Gone { reason, text } => {
             let mut value = protocol::error_of("not_found", &text);
             value["error"]["reason"] = json!(reason);
             return answer(StatusCode::NOT_FOUND, &value);
         }
     };
-    match document(&before, &record, &after) {
+    let [before, record, after] = &*found;
+    match document(before, record, after) {
         Ok(text) => {
             let body = charged((text + "\n").into_bytes(), share);
             ([(header::CONTENT_TYPE, "application/json")], body).into_response()
@@ -127,7 +132,7 @@ fn look(hub: &Hub, reader: &Reader, seq: u64, around: u64) -> Result<Looked, Ref
     let read = [&before, &record, &after].into_iter().map(query::found).sum();
     let around = (seq.saturating_sub(around), end.saturating_add(around));
     query::record(hub, reader, Reading::Record, (&about(hub, around)?, read))?;
-    Ok(Looked::Found { before, record, after })
+    Ok(Looked::Found(Box::new([before, record, after])))
 }
 
 /// The question for all records from, and up to but without.

@@ -234,9 +234,7 @@ fn hostile_newest(now: Timestamp) -> Newest {
             "source": text, "target": text, "outcome": text, "details": { "x": text }, "origin": {},
         })
     };
-    let mut newest = Newest::default();
-    newest.at = now;
-    newest.about = (0, u64::MAX);
+    let mut newest = Newest { at: now, about: (0, u64::MAX), ..Newest::default() };
     newest.records = (0..20).map(|nth| record(33 * nth).to_string().into_bytes()).collect();
     newest.records.push(b"no record \xff\x1b".to_vec());
     let refusal = serde_json::json!({
@@ -279,8 +277,7 @@ fn a_large_screen_has_charts_numbers_and_the_newest_records() {
     page.set(Word::Syncs, 41_300);
     page.set(Word::SyncMicrosSum, 32_960_000 + 100 * 2_500);
     view.take(of(&page));
-    let mut newest = Newest::default();
-    newest.about = (0, 40);
+    let mut newest = Newest { about: (0, 40), ..Newest::default() };
     let record = |seq: u64| {
         let event_type = if seq == 39 { "logout" } else { "login" };
         format!(

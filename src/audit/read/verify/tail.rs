@@ -105,7 +105,7 @@ fn read(
             return Ok(stop);
         }
         let counts_to = tally.counts_to();
-        let looked: Vec<(Result<Block, Stop>, Vec<Said>, Option<Activity>)> =
+        let looked: Vec<Looked> =
             group.par_iter().map(|chunk| of_chunk(chunk, counts_to)).collect();
         for (chunk, (looked, said, counted)) in group.iter().zip(looked) {
             watch.advance(chunk.raw.len() as u64);
@@ -133,11 +133,11 @@ fn read(
     }
 }
 
+/// What was found in a chunk.
+type Looked = (Result<Block, Stop>, Vec<Said>, Option<Activity>);
+
 /// What its lines are, and what they say: of those that are right, and are signed.
-fn of_chunk(
-    chunk: &Chunk,
-    counts_to: Option<u64>,
-) -> (Result<Block, Stop>, Vec<Said>, Option<Activity>) {
+fn of_chunk(chunk: &Chunk, counts_to: Option<u64>) -> Looked {
     let looked = look(chunk);
     let end = looked.as_ref().map_or_else(|stop| stop.seq, |block| block.tree.end());
     let counted =
