@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::Hub;
-use super::reply::{App, error};
+use super::reply::{App, error, with_retry_after};
 use crate::audit::files::manifest::Manifest;
 use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::SignedCheckpoint;
@@ -40,15 +40,20 @@ impl Coverage {
         Self { pushed, elsewhere, last: Arc::default() }
     }
 
-    async fn get(hub: &Arc<Hub>) -> Result<Bytes, String> {
+    /// `None` where it takes too long: a copy may lie where nobody answers.
+    async fn get(hub: &Arc<Hub>) -> Option<Result<Bytes, String>> {
+        let within = hub.page.settings().health.deadline;
+        tokio::time::timeout(within, Self::look(Arc::clone(hub))).await.ok()
+    }
+
+    async fn look(hub: Arc<Hub>) -> Result<Bytes, String> {
         let mut last = Arc::clone(&hub.coverage.last).lock_owned().await;
         if let Some((at, bytes)) = &*last
             && at.elapsed() < STANDS
         {
             return Ok(bytes.clone());
         }
-        let hub = Arc::clone(hub);
-        // The lock goes along: however many ask, one looks.
+        // The lock goes along: however many ask, one looks, and no second one hangs beside it.
         let looked = tokio::task::spawn_blocking(move || {
             let found = look(&hub).map_err(|error| error.to_string())?;
             let bytes = Bytes::from(format!("{found}\n"));
@@ -61,8 +66,14 @@ impl Coverage {
 
 pub(super) async fn get_coverage(State(app): State<App>) -> Response {
     match Coverage::get(&app.hub).await {
-        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
-        Err(failed) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed),
+        Some(Ok(body)) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Some(Err(failed)) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed),
+        None => {
+            let text = "the log's files, its backups or its pushed checkpoints do not answer; \
+                        `auditctl health` tells more";
+            let response = error(StatusCode::SERVICE_UNAVAILABLE, "busy", text);
+            with_retry_after(response, Some(Duration::from_secs(10)))
+        }
     }
 }
 

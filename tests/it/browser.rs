@@ -289,9 +289,17 @@ struct Driver {
 
 impl Driver {
     fn start(zone: &str) -> Self {
+        // It takes a port of IPv6, and ends where somebody has the same one of IPv4.
+        let started = (0..20).find_map(|_| Self::try_to_start(zone));
+        started.expect("chromedriver starts")
+    }
+
+    /// `None` if it ended at once.
+    fn try_to_start(zone: &str) -> Option<Self> {
         let home = tempfile::tempdir().expect("a directory");
         let mut child = Command::new("sh")
-            .args(["-c", "chromedriver --port=0 & pid=$!; read -r line; kill $pid"])
+            // The shell lets go of what it prints to: what is read ends with the driver.
+            .args(["-c", "chromedriver --port=0 & pid=$!; exec >&-; read -r line; kill $pid"])
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", home.path())
@@ -306,16 +314,20 @@ impl Driver {
             .expect("chromedriver");
         let hold = child.stdin.take();
         let mut lines = BufReader::new(child.stdout.take().expect("piped"));
-        let port = loop {
+        // Ends the shell, whatever comes.
+        let mut new = Self { child, hold, port: 0, home };
+        new.port = loop {
             let mut line = String::new();
-            assert_ne!(lines.read_line(&mut line).expect("chromedriver"), 0, "chromedriver ended");
+            if lines.read_line(&mut line).expect("chromedriver") == 0 {
+                return None;
+            }
             if let Some((_, port)) = line.split_once("started successfully on port ") {
                 break port.trim_end().trim_end_matches('.').parse().expect(port);
             }
         };
         // A full pipe would stop it.
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        Self { child, hold, port, home }
+        Some(new)
     }
 
     /// What it answers; else its error, or why there is no answer.
