@@ -48,7 +48,7 @@ fn main() {
 
 fn shipping(to: &Path) -> String {
     std::fs::create_dir_all(to).unwrap();
-    format!("[archive]\nurl = \"{}\"\ninterval = \"1s\"\n", to.display())
+    format!("[archive]\ndestination = \"{}\"\ninterval = \"1s\"\n", to.display())
 }
 
 /// Events a second over the socket with and without an archive, in turn.
