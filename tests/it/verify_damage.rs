@@ -5,7 +5,9 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use auditctl::audit::files::gzip::Packer;
+use auditctl::audit::files::manifest::ManifestError;
 use auditctl::audit::keys::signer::SigningKey;
+use auditctl::audit::read::error::ReadError;
 use auditctl::audit::read::verify::{
     Anchor, Completeness, Finding, Integrity, Kind, Report, Request, verify,
 };
@@ -51,7 +53,16 @@ impl Log {
     }
 
     fn verify(&self, request: &Request) -> Report {
-        verify(&self.home.fs, &self.home.log_dir(), request, &Unwatched).expect("a report").0
+        self.judge(request).expect("a report")
+    }
+
+    /// `None`: a changed digit makes the manifest one of a newer version, which is refused.
+    fn judge(&self, request: &Request) -> Option<Report> {
+        match verify(&self.home.fs, &self.home.log_dir(), request, &Unwatched) {
+            Ok((report, _)) => Some(report),
+            Err(ReadError::Manifest(ManifestError::Newer { .. })) => None,
+            Err(error) => panic!("a report: {error}"),
+        }
     }
 
     fn put_back(&self) {
@@ -229,7 +240,10 @@ fn changes_are_found(seed: u64, rounds: usize) {
     let mut random = Random(seed);
     for round in 0..rounds {
         let (what, place) = mutate(&log, &mut random);
-        let report = log.verify(&Request::default());
+        let Some(report) = log.judge(&Request::default()) else {
+            log.put_back();
+            continue;
+        };
         assert!(!report.findings.is_empty(), "seed {seed}, round {round}: {what}");
         // Bytes of a gzip header hold no record: with all records proven they are told.
         let of_header = |finding: &Finding| finding.kind == Kind::StoredBytes;
@@ -256,7 +270,8 @@ fn p4_quick_finds_what_is_missing_cut_or_has_another_checksum() {
     let mut random = Random(77);
     for round in 0..300 {
         let (what, _) = mutate(&log, &mut random);
-        assert!(!log.verify(&quick).findings.is_empty(), "round {round}: {what}");
+        let report = log.judge(&quick);
+        assert!(report.is_none_or(|it| !it.findings.is_empty()), "round {round}: {what}");
         log.put_back();
     }
 }

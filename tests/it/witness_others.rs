@@ -113,9 +113,12 @@ fn our_collector_has_its_checkpoints_cosigned_by_another_s_witness_in_each_epoch
     add_logs(&python, &dir);
     let _server = serve(&python, &dir);
     let collector = Serving::start(&dir, settings);
-    eventually("the new epoch is cosigned", || run(&dir, &["verify", "--policy", "policy"]).0 == 0);
-    let text = std::fs::read_to_string(dir.log().join("audit.cosigned")).expect("read");
-    assert!(text.lines().next().expect("an origin").ends_with("/e1"), "{text}");
+    // What was cosigned of the epoch before holds for its records still, until there is more.
+    eventually("the new epoch is cosigned", || {
+        let text = std::fs::read_to_string(dir.log().join("audit.cosigned")).expect("read");
+        text.lines().next().is_some_and(|origin| origin.ends_with("/e1"))
+    });
+    ok(&dir, &["verify", "--policy", "policy"]);
     collector.terminate();
 }
 
