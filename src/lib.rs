@@ -244,9 +244,9 @@ mod mapping;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod mapping;
-#[cfg(all(feature = "application", not(feature = "testing")))]
+#[cfg(all(feature = "collector", not(feature = "testing")))]
 mod monitor;
-#[cfg(all(feature = "application", feature = "testing"))]
+#[cfg(all(feature = "collector", feature = "testing"))]
 #[doc(hidden)]
 pub mod monitor;
 #[cfg(not(feature = "testing"))]

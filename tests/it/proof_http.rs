@@ -155,7 +155,8 @@ fn what_a_verification_in_the_collector_finds_health_tells_as_well() {
     assert!(sentence.contains("altered") && sentence.contains(".gz"), "{sentence}");
     assert!(!done["result"]["report"]["next"].as_array().expect("steps").is_empty(), "{done}");
     let (_, health, _) = run(&dir, &["health", "--json"]);
-    assert!(health.contains("integrity.found_wrong"), "{health}");
+    // The writer may have seen by itself that the file is another one: that comes first then.
+    assert!(health.contains("integrity.") && health.contains("verify found"), "{health}");
     // A file that is gone is missing records, whatever is noted of it.
     std::fs::remove_file(&sealed).expect("removed");
     found("what is missing", || {
