@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::fetched::witness_python;
 use crate::serving::Serving;
-use crate::support::{Dir, eventually, json, ok, run};
+use crate::support::{Dir, eventually, json, ok};
 use crate::witness::Witness;
 
 const EVENT: &str = r#"{"event_type":"login","actor":"alice"}"#;
