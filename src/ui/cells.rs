@@ -7,7 +7,7 @@ pub(super) fn columns(text: &str) -> usize {
     UnicodeWidthStr::width(text)
 }
 
-/// The text cut to so many columns, with a mark at its end when something is missing.
+/// Cuts a text to at most that many columns, and puts the mark at its end if it was cut.
 pub(super) fn cut_with(text: &str, most: usize, mark: &str) -> String {
     if columns(text) <= most {
         return text.to_owned();

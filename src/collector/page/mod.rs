@@ -98,10 +98,14 @@ fn file(name: &str, headers: &HeaderMap) -> Response {
 /// What of a file is sent.
 fn served(kind: &str, data: Cow<'static, [u8]>) -> Bytes {
     let is_code = kind.starts_with("text/javascript") || kind.starts_with("text/css");
-    match (std::str::from_utf8(&data), data.clone()) {
-        (Ok(text), _) if is_code => Bytes::from(lean::lean(text)),
-        (_, Cow::Borrowed(bytes)) => Bytes::from_static(bytes),
-        (_, Cow::Owned(bytes)) => Bytes::from(bytes),
+    if let Ok(text) = std::str::from_utf8(&data)
+        && is_code
+    {
+        return Bytes::from(lean::lean(text));
+    }
+    match data {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => Bytes::from(bytes),
     }
 }
 

@@ -199,7 +199,7 @@ fn top(name: &str, field: Field, groups: &Groups) -> Vec<Part> {
     parts
 }
 
-/// A log of so many years is shown with those in which it was silent.
+/// Years without records are shown too, unless the log spans more years than this.
 const MOST_YEARS: i64 = 500;
 
 /// With the months, or years, between the first and the last that have no records.

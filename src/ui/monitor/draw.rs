@@ -20,8 +20,7 @@ use crate::health::wording::age;
 use crate::monitor::Sample;
 use crate::ui::style::{Style, escape};
 
-/// A terminal with so many columns and rows has room for charts and records beside the
-/// numbers.
+/// From this many columns and rows on, charts and records are shown beside the numbers.
 const WIDE: (usize, usize) = (100, 30);
 /// Rows of a chart.
 const CHART_ROWS: (usize, usize) = (8, 24);

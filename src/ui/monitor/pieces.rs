@@ -38,7 +38,7 @@ pub(super) struct Line {
     pub(super) rank: u8,
 }
 
-/// The text cut to so many columns, its end marked when something is missing.
+/// Cuts a text to at most that many columns, and marks its end if it was cut.
 pub(super) fn cut(text: &str, most: usize, ascii: bool) -> String {
     cut_with(text, most, if ascii { "..." } else { "…" })
 }

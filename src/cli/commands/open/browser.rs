@@ -1,9 +1,9 @@
 //! A browser, told of an address that holds a token.
 //!
-//! What `xdg-open` is told stands in its arguments, and in the browser's for as long as that
-//! runs; every user of the machine can read those. So it is told of a file that only this
-//! user can read, which leads to the address, and goes as soon as the browser has had time to
-//! read it.
+//! Every user of the machine can read the arguments of `xdg-open`, and those of the browser for
+//! as long as it runs. So `xdg-open` gets the name of a file that only this user can read. The
+//! file leads the browser to the address, and is removed once the browser has had time to read
+//! it.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

@@ -8,7 +8,7 @@ use crate::health::wording::{count, records, were};
 use crate::ui;
 use crate::units::are;
 
-/// What was not read is said, also when quiet; the exit code.
+/// Tells what the query could not read, also with `--quiet`, and returns the exit code.
 pub(super) fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
     let printer = context.printer;
     for hole in &answer.given_up {
