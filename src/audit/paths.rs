@@ -46,6 +46,12 @@ impl LogPaths {
         self.dir.join(format!("audit.{first_seq:020}.filter"))
     }
 
+    /// What the records of a compressed segment have in the fields that questions name.
+    #[must_use]
+    pub fn columns(&self, first_seq: u64) -> PathBuf {
+        self.dir.join(format!("audit.{first_seq:020}.columns"))
+    }
+
     /// The manifest.
     #[must_use]
     pub fn manifest(&self) -> PathBuf {
@@ -229,7 +235,17 @@ pub fn parse_sealed_name(name: &str) -> Option<(u64, bool)> {
 /// The first seq of the segment whose block filters have that name.
 #[must_use]
 pub fn parse_filter_name(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix("audit.")?.strip_suffix(".filter")?;
+    parse_beside(name, ".filter")
+}
+
+/// The first seq of the segment whose columns have that name.
+#[must_use]
+pub fn parse_columns_name(name: &str) -> Option<u64> {
+    parse_beside(name, ".columns")
+}
+
+fn parse_beside(name: &str, suffix: &str) -> Option<u64> {
+    let digits = name.strip_prefix("audit.")?.strip_suffix(suffix)?;
     let plain = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
     if plain { digits.parse().ok() } else { None }
 }

@@ -28,7 +28,7 @@ use crate::audit::files::restore as swap;
 use crate::audit::files::restore::{Journal, Restored};
 use crate::audit::keys::checkpoint::{Origin, VerifierKey};
 use crate::audit::keys::{Keyring, Rotation};
-use crate::audit::paths::{parse_filter_name, parse_sealed_name};
+use crate::audit::paths::{parse_columns_name, parse_filter_name, parse_sealed_name};
 use crate::audit::read::watch::{Stage, Watch};
 use crate::audit::tree::merkle::Hash;
 use crate::audit::{AuditLog, LogPaths, OpenError, Options, Span};
@@ -361,6 +361,8 @@ impl Restorer {
         let dir = self.log_dir();
         let paths = LogPaths::new(dir);
         let names = self.fs.list(dir).map_err(io_error("list", dir))?;
+        let columns: Vec<_> =
+            names.iter().filter(|name| parse_columns_name(name).is_some()).cloned().collect();
         let old: Vec<String> = names
             .into_iter()
             .filter(|name| {
@@ -404,6 +406,10 @@ impl Restorer {
             },
         };
         staged.sign(&mut journal);
+        // The writer makes them anew of what is there then, also if it is what was there before.
+        for name in columns {
+            let _ = self.fs.remove(&dir.join(name));
+        }
         swap::swap(&*self.fs, &paths, &journal)
             .map_err(io_error("put the backup in place in", dir))?;
         if has_old {

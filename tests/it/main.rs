@@ -45,6 +45,7 @@ mod browser;
 mod c2sp;
 mod cli;
 mod clock;
+mod columns;
 mod corpora;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs", feature = "parquet"))]
 mod counting;

@@ -134,6 +134,7 @@ const MEMBERS: &[&str] = &[
     "stored_bytes",
     "sha256",
     "filters_sha256",
+    "columns_sha256",
     "min_timestamp",
     "max_timestamp",
     "damage",

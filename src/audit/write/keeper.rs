@@ -4,7 +4,7 @@
 //! writer wait.
 
 mod compress;
-mod filters;
+mod hints;
 mod look;
 mod retention;
 
@@ -30,7 +30,7 @@ use crate::clock::Timestamp;
 use crate::fsio;
 use crate::fsio::lock::WriterLock;
 use compress::wants_compression;
-use filters::Known;
+use hints::Known;
 use look::Looks;
 use retention::Retention;
 
@@ -40,6 +40,8 @@ pub(crate) use retention::newest_record;
 const SECURITY_EVERY: Duration = Duration::from_millis(200);
 /// A failed step is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// The manifest is stored once so many segments have got their hints, or the last one.
+const HINTS_A_STORE: usize = 64;
 /// Segments that may wait to be noted; the writer waits beyond.
 const JOBS: usize = 4096;
 
@@ -197,11 +199,12 @@ impl KeeperStart {
         let manifest = self.keeper.manifest();
         let retention = Retention::new(work.opened, work.newest);
         let mut thread = Thread {
-            filters: Known::look(&*work.options.fs, &work.paths, &manifest),
+            hints: Known::look(&*work.options.fs, &work.paths, &manifest),
             keeper: self.keeper,
             work,
             retry_at: None,
             store_needed: false,
+            unstored: 0,
             retention,
             looks: Looks::default(),
         };
@@ -228,8 +231,10 @@ struct Thread {
     work: Work,
     retry_at: Option<Instant>,
     store_needed: bool,
+    /// Segments whose hints were made and are not noted in the stored manifest yet.
+    unstored: usize,
     retention: Retention,
-    filters: Known,
+    hints: Known,
     looks: Looks,
 }
 
@@ -252,24 +257,31 @@ impl Thread {
             let result = if self.store_needed { self.store() } else { self.compress_next() };
             self.outcome(result);
         }
-        if !self.ready()
-            && let Some(segment) = self.filters.next(&self.keeper.manifest())
-        {
-            let made = self.filters.make(&*self.work.options.fs, &self.work.paths, &segment);
-            if made.is_some() {
-                self.change(|manifest| {
-                    let entry =
-                        manifest.segments.iter_mut().find(|s| s.first_seq == segment.first_seq);
-                    if let Some(entry) = entry {
-                        entry.filters_sha256 = made;
-                    }
-                });
-                self.store_needed = true;
-            }
+        if !self.ready() {
+            self.make_hints();
         }
         if self.retry_at.is_none_or(|at| Instant::now() >= at) {
             let result = self.retain();
             self.retained(result);
+        }
+    }
+
+    /// Makes those of a segment that lacks them. Storing the manifest takes as long as it has
+    /// segments, so it is not done for each of them.
+    fn make_hints(&mut self) {
+        let next = self.hints.next(&self.keeper.manifest());
+        if let Some(segment) = &next {
+            let made = self.hints.make(&*self.work.options.fs, &self.work.paths, segment);
+            self.change(|manifest| {
+                let of = |entry: &&mut Segment| entry.first_seq == segment.first_seq;
+                if let Some(entry) = manifest.segments.iter_mut().find(of) {
+                    made.note(entry);
+                }
+            });
+            self.unstored += 1;
+        }
+        if self.unstored >= HINTS_A_STORE || next.is_none() && self.unstored > 0 {
+            self.store_needed = true;
         }
     }
 
@@ -283,7 +295,7 @@ impl Thread {
         }
         let result = self.end_retention();
         self.retained(result);
-        if self.store_needed {
+        if self.store_needed || self.unstored > 0 {
             let result = self.store();
             self.outcome(result);
         }
@@ -343,7 +355,7 @@ impl Thread {
         self.looks.writes(&text);
         fsio::replace_file(&*self.work.options.fs, &self.work.paths.manifest(), &text)?;
         self.looks.wrote();
-        self.store_needed = false;
+        (self.store_needed, self.unstored) = (false, 0);
         self.publish();
         Ok(())
     }

@@ -8,7 +8,8 @@ use lru::LruCache;
 
 use super::answer::{Answer, Found, Lines};
 use super::filter::{Order, Query, Want};
-use super::run::{Bounds, is_full};
+use super::run::Bounds;
+use super::sum::is_full;
 use super::summary::Sketch;
 use crate::audit::record::peek_seq;
 

@@ -202,6 +202,7 @@ mod tests {
                 stored_bytes: 100,
                 sha256: None,
                 filters_sha256: None,
+                columns_sha256: None,
                 min_timestamp: at,
                 max_timestamp: at,
                 damage: None,

@@ -12,7 +12,9 @@
 
 mod answer;
 mod cache;
+mod chunk;
 mod column;
+mod columnar;
 mod condition;
 #[cfg(feature = "collector")]
 pub mod csv;
@@ -32,8 +34,10 @@ mod question;
 pub(in crate::audit) mod redacted;
 mod request;
 mod run;
+mod skim;
 mod sofar;
 mod step;
+mod sum;
 mod summary;
 mod summary_document;
 mod unread;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::Thread;
-use crate::audit::files::block_filter::filter_of;
+use super::hints::Making;
 use crate::audit::files::gzip::Packer;
 use crate::audit::files::manifest::Segment;
 use crate::audit::files::segment::Block;
@@ -22,8 +22,7 @@ use crate::units::hex;
 struct Packed {
     blocks: Vec<Block>,
     sha256: String,
-    /// `None` when a line is no record.
-    filters: Option<Vec<Vec<u8>>>,
+    beside: Making,
 }
 
 impl Thread {
@@ -49,7 +48,7 @@ impl Thread {
                 return Err(error);
             }
         };
-        let Some(Packed { blocks, sha256, filters }) = packed else {
+        let Some(Packed { blocks, sha256, beside }) = packed else {
             let _ = fs.remove(&temporary);
             return self.altered(&segment);
         };
@@ -63,8 +62,9 @@ impl Thread {
             sha256: Some(sha256),
             ..segment
         };
-        packed.filters_sha256 =
-            self.filters.write(&*self.work.options.fs, &self.work.paths, &packed, filters);
+        self.hints
+            .write(&*self.work.options.fs, &self.work.paths, &packed, beside)
+            .note(&mut packed);
         self.change(|manifest| {
             let entry = manifest.segments.iter_mut().find(|s| s.first_seq == packed.first_seq);
             if let Some(entry) = entry {
@@ -87,15 +87,14 @@ impl Thread {
     ) -> io::Result<Option<Packed>> {
         let out = self.work.options.fs.open(temporary, OpenMode::CreateNew)?;
         let mut blocks = Vec::with_capacity(segment.blocks.len());
-        let mut filters = Vec::with_capacity(segment.blocks.len());
+        let mut beside = Making::new(segment);
         let mut hasher = Sha256::new();
         let (mut from, mut to) = (0, 0);
         let mut raw = Vec::new();
         let mut packer = Packer::new(self.work.options.compression_level);
         for block in &segment.blocks {
             if block.is_hole() {
-                // No names occur in it.
-                filters.push(filter_of(&[]));
+                beside.block(block, &[], 0)?;
                 blocks.push(Block { offset: to, ..block.clone() });
                 continue;
             }
@@ -108,8 +107,8 @@ impl Thread {
             if tree_of(&raw, block.first_seq) != block.tree {
                 return Ok(None);
             }
-            filters.push(filter_of(&raw));
             let member = packer.member(&raw)?;
+            beside.block(block, &raw, member.len() as u64)?;
             hasher.update(&member);
             out.write_all_at(&member, to)?;
             let stored_bytes = member.len() as u64;
@@ -120,8 +119,7 @@ impl Thread {
         }
         out.sync_data()?;
         let digest = hex(&hasher.finalize());
-        let filters = filters.into_iter().collect();
-        Ok(Some(Packed { blocks, sha256: digest, filters }))
+        Ok(Some(Packed { blocks, sha256: digest, beside }))
     }
 
     /// A sealed file is not what was written: it is left as it is, for `verify`
@@ -154,7 +152,7 @@ pub(super) fn wants_compression(segment: &Segment) -> bool {
     !segment.is_compressed() && segment.damage.is_none() && segment.is_stored()
 }
 
-fn tree_of(lines: &[u8], first_seq: u64) -> Range {
+pub(super) fn tree_of(lines: &[u8], first_seq: u64) -> Range {
     let mut tree = Range::empty(first_seq);
     for line in lines.split_inclusive(|byte| *byte == b'\n') {
         tree.append_line(line.strip_suffix(b"\n").unwrap_or(line));

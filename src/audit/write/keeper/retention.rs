@@ -274,7 +274,7 @@ impl Thread {
                     _ => {}
                 }
             }
-            self.filters.forget(&**fs, paths, segment);
+            self.hints.forget(&**fs, paths, segment);
             gone.remove(0);
         }
         fs.sync_dir(&paths.dir)?;

@@ -6,7 +6,7 @@ use super::records::Scanned;
 use super::{OpenError, Opening, copy_to_new};
 use crate::audit::files::manifest::{Manifest, Segment};
 use crate::audit::files::segment::{Active, Layout};
-use crate::audit::paths::{parse_filter_name, parse_sealed_name};
+use crate::audit::paths::{parse_columns_name, parse_filter_name, parse_sealed_name};
 use crate::audit::tree::merkle::{Hash, Range};
 use crate::fsio::{FsFile, OpenMode};
 
@@ -41,8 +41,9 @@ impl Opening<'_> {
                 of(first).is_some_and(|at| is_other_form(&segments[at], packed))
             });
             let pruned = sealed.is_some_and(|(first, _)| first < manifest.pruned.end());
-            let filters_of_none = parse_filter_name(name).is_some_and(|first| of(first).is_none());
-            if ours && name.contains(".tmp-") || replaced || pruned || filters_of_none {
+            let beside = parse_filter_name(name).or_else(|| parse_columns_name(name));
+            let of_none = beside.is_some_and(|first| of(first).is_none());
+            if ours && name.contains(".tmp-") || replaced || pruned || of_none {
                 // Failing costs space only; the next opening tries again.
                 removed |= self.fs.remove(&self.paths.dir.join(name)).is_ok();
             }

@@ -83,7 +83,7 @@ impl Opening<'_> {
             Ok(manifest) => self.refit(manifest, signed.records)?,
             Err(reason) => {
                 let hint = stored.filter(|stored| stored.log_id == signed.log_id);
-                let hint = hint.cloned().map(without_ids);
+                let hint = hint.cloned().map(without_claims);
                 self.rebuild(hint, reason, signed)?
             }
         };
@@ -372,9 +372,11 @@ impl Opening<'_> {
 }
 
 /// What nobody signed may say which records there were, since the signed root proves it. It may
-/// not say that they have no ids: nothing proves that, and what is made of it is signed.
-fn without_ids(mut hint: Manifest) -> Manifest {
+/// not say that they have no ids, or whose filters and columns queries believe: nothing proves
+/// that, and what is made of it is signed.
+fn without_claims(mut hint: Manifest) -> Manifest {
     hint.ids_from = None;
+    hint.segments.iter_mut().for_each(Segment::without_hints);
     let blocks = hint.segments.iter_mut().flat_map(|segment| &mut segment.blocks);
     blocks.for_each(|block| block.ids = None);
     hint
@@ -393,6 +395,7 @@ pub(super) fn as_plain(noted: &Segment) -> Segment {
         stored_bytes: noted.raw_bytes,
         sha256: None,
         filters_sha256: None,
+        columns_sha256: None,
         blocks: noted.blocks.iter().map(plain).collect(),
         ..noted.clone()
     }

@@ -3,7 +3,7 @@
 use super::sealed::{SealedPlan, compose};
 use super::tail::TailPlan;
 use super::{Needs, Repair, RepairError, Repaired, RepairedFile, kept_name};
-use crate::audit::files::manifest::Manifest;
+use crate::audit::files::manifest::{Manifest, Segment};
 use crate::audit::keys::signer::SigningKey;
 use crate::audit::paths::LogPaths;
 use crate::fsio::aside::copy_to_new;
@@ -212,6 +212,9 @@ impl<'a> Applying<'a> {
             path: path.clone(),
             source: std::io::Error::other(error),
         };
+        if self.repair.manifest_is_lost {
+            self.manifest.segments.iter_mut().for_each(Segment::without_hints);
+        }
         match self.key {
             Some(key) => self.manifest.sign(key).map_err(failed)?,
             None => self.manifest.signature = None,
