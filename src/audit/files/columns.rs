@@ -121,7 +121,11 @@ impl Columns {
         if count > segment.blocks.len() {
             return None;
         }
-        index.resize(HEADER_BYTES + count * STRIPE_BYTES, 0);
+        let length = HEADER_BYTES + count * STRIPE_BYTES;
+        if file.meta().ok()?.len < length as u64 {
+            return None;
+        }
+        index.resize(length, 0);
         file.read_exact_at(&mut index[HEADER_BYTES..], HEADER_BYTES as u64).ok()?;
         if sha256_hex(&index) != noted {
             return None;
