@@ -3,7 +3,7 @@
 //! costs queries time and nothing else, so no failure here stops anything. The
 //! manifest notes each file's SHA-256: queries believe no other.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io;
 
 use crate::audit::files::block_filter::{BlockFilters, filter_of};
@@ -13,23 +13,29 @@ use crate::audit::files::restore::sha256_hex;
 use crate::audit::paths::LogPaths;
 use crate::fsio::{self, Fs, OpenMode};
 
-/// Which compressed segments are known to have filters, or to get none.
+/// Which compressed segments lack filters, and are to get some.
 #[derive(Debug, Default)]
-pub(super) struct Known(HashSet<u64>);
+pub(super) struct Lacking(BTreeSet<u64>);
 
-impl Known {
-    /// Those that have a file which the manifest notes.
+impl Lacking {
+    /// Those that have no file which the manifest notes.
     pub(super) fn look(fs: &dyn Fs, paths: &LogPaths, manifest: &Manifest) -> Self {
-        let noted = manifest.segments.iter().filter(|segment| segment.filters_sha256.is_some());
-        let seqs = noted.map(|segment| segment.first_seq);
-        Self(seqs.filter(|seq| fs.meta(&paths.filters(*seq)).is_ok()).collect())
+        let compressed = manifest.segments.iter().filter(|segment| segment.sha256.is_some());
+        let lacks = |segment: &&Segment| {
+            segment.filters_sha256.is_none() || fs.meta(&paths.filters(segment.first_seq)).is_err()
+        };
+        Self(compressed.filter(lacks).map(|segment| segment.first_seq).collect())
     }
 
     /// A segment that has none yet.
-    pub(super) fn next(&self, manifest: &Manifest) -> Option<Segment> {
-        let lacks =
-            |segment: &&Segment| segment.sha256.is_some() && !self.0.contains(&segment.first_seq);
-        manifest.segments.iter().find(lacks).cloned()
+    pub(super) fn next(&mut self, manifest: &Manifest) -> Option<Segment> {
+        while let Some(first_seq) = self.0.first() {
+            match manifest.segments.beginning_at(*first_seq) {
+                Some(segment) => return Some(segment.clone()),
+                None => self.0.pop_first(),
+            };
+        }
+        None
     }
 
     /// Writes a segment's filters; the SHA-256 of their file.
@@ -40,7 +46,7 @@ impl Known {
         segment: &Segment,
         filters: Option<Vec<Vec<u8>>>,
     ) -> Option<String> {
-        self.0.insert(segment.first_seq);
+        self.0.remove(&segment.first_seq);
         let (filters, sha256) = filters.zip(segment.sha256.as_ref())?;
         let written = BlockFilters::new(filters).encode(sha256).and_then(|file| {
             fsio::replace_file(fs, &paths.filters(segment.first_seq), &file)?;

@@ -181,7 +181,7 @@ impl<'a> Applying<'a> {
             Ok(())
         })?;
         if let Some(segment) = becomes {
-            self.manifest.segments[plan.index] = segment;
+            self.manifest.segments.replace(segment);
         }
         self.done.from.extend(plan.sources().cloned());
         self.noted(&plan.file, kept, plan.put_back());
@@ -212,11 +212,7 @@ impl<'a> Applying<'a> {
             path: path.clone(),
             source: std::io::Error::other(error),
         };
-        match self.key {
-            Some(key) => self.manifest.sign(key).map_err(failed)?,
-            None => self.manifest.signature = None,
-        }
-        let stored = self.manifest.store(&*self.needs.fs, &path);
+        let stored = self.manifest.store_signed(&*self.needs.fs, &path, self.key);
         stored.map_err(|error| failed(error.to_string()))
     }
 }
