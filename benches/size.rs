@@ -202,7 +202,11 @@ impl Size {
         }
         log.close().unwrap();
         let (seconds, used) = (begun.elapsed().as_secs_f64(), Used::own());
-        self.row("retention removes all", (seconds, None), Used { cpu: used.cpu - before.cpu, ..used });
+        self.row(
+            "retention removes all",
+            (seconds, None),
+            Used { cpu: used.cpu - before.cpu, ..used },
+        );
     }
 
     fn auditctl(&self, args: &[&str]) -> Command {
@@ -349,7 +353,10 @@ fn tables(tiny: &[Size], usual: &[Size]) -> String {
         let at = row.last().zip(row.iter().rev().nth(1));
         let grows = at.map_or(String::new(), |((large, n), (small, m))| {
             let more = slope((small.seconds, *m as f64 / 1e3), (large.seconds, *n as f64 / 1e3));
-            let kib = slope((small.peak_kib as f64, *m as f64 / 1e3), (large.peak_kib as f64, *n as f64 / 1e3));
+            let kib = slope(
+                (small.peak_kib as f64, *m as f64 / 1e3),
+                (large.peak_kib as f64, *n as f64 / 1e3),
+            );
             let power = (large.seconds / small.seconds).ln() / (*n as f64 / *m as f64).ln();
             format!(" {:.2} ms, {:.2} MiB | n^{power:.2} |", more * 1e3, kib / 1024.0)
         });

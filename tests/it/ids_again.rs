@@ -335,7 +335,8 @@ fn a_log_that_an_older_version_had_in_between_is_read_for_its_ids() {
     let (mut manifest, _) =
         Manifest::load_signed(&auditctl::fsio::OsFs, &path).expect("read").expect("there");
     manifest.ids_from = None;
-    let blocks = manifest.segments.all_mut().iter_mut().skip(1).flat_map(|segment| &mut segment.blocks);
+    let blocks =
+        manifest.segments.all_mut().iter_mut().skip(1).flat_map(|segment| &mut segment.blocks);
     blocks.for_each(|block| block.ids = None);
     let key = SigningKey::load(&auditctl::fsio::OsFs, &dir.log().join("audit.key"));
     manifest.sign(&key.expect("a key")).expect("signed");

@@ -35,7 +35,7 @@ use crate::fsio::{self, Fs};
 pub use page::PageEntry;
 use page::{PageTrouble, read_pages};
 pub use segment::Segment;
-pub use segments::{Segments, Sums};
+pub use segments::{InOneFile, Segments, Sums};
 
 /// So many signed heads that were left are kept, those of the newest epochs.
 pub const MAX_ABANDONED: usize = 64;
@@ -264,8 +264,8 @@ impl Manifest {
     }
 
     /// Makes pages of old segments, where there are many.
-    pub(crate) fn arrange(&mut self) {
-        self.segments.arrange();
+    pub(crate) fn arrange(&mut self, limits: InOneFile) {
+        self.segments.arrange(limits);
     }
 
     /// Stores the pages that are not: [`sign_as_stored`](Self::sign_as_stored) lists them
@@ -280,7 +280,8 @@ impl Manifest {
     ) -> Result<StoredPages, ManifestError> {
         let store = |(nth, segments): (usize, Arc<Vec<Segment>>)| {
             let entry = PageEntry::store(fs, dir, &self.log_id, &segments);
-            let entry = entry.map_err(|source| ManifestError::Io { path: dir.to_path_buf(), source });
+            let entry =
+                entry.map_err(|source| ManifestError::Io { path: dir.to_path_buf(), source });
             Ok((nth, segments, entry?))
         };
         self.segments.unstored().into_iter().map(store).collect::<Result<_, _>>().map(StoredPages)
@@ -302,8 +303,9 @@ impl Manifest {
         fs: &dyn Fs,
         path: &Path,
         key: Option<&SigningKey>,
+        limits: InOneFile,
     ) -> Result<(), ManifestError> {
-        self.arrange();
+        self.arrange(limits);
         let dir = path.parent().unwrap_or(Path::new("."));
         let stored = self.store_pages(fs, dir)?;
         self.note_pages(stored);

@@ -353,10 +353,11 @@ impl Thread {
     fn store(&mut self) -> io::Result<()> {
         self.at_home()?;
         let key = self.keeper.key();
-        self.change(Manifest::arrange);
+        self.change(|manifest| manifest.arrange(self.work.options.in_one_file));
         // Not while anybody waits for the manifest.
         let (fs, paths) = (&*self.work.options.fs, &self.work.paths);
-        let stored = self.keeper.manifest().store_pages(fs, &paths.dir).map_err(io::Error::other)?;
+        let stored =
+            self.keeper.manifest().store_pages(fs, &paths.dir).map_err(io::Error::other)?;
         let signed = self.change(|manifest| {
             manifest.note_pages(stored);
             manifest.sign_as_stored(&key)
@@ -376,7 +377,8 @@ impl Thread {
 
     fn publish(&self) {
         let manifest = self.keeper.manifest();
-        let Sums { segments, raw_bytes, stored_bytes: stored, plain, .. } = manifest.segments.sums();
+        let Sums { segments, raw_bytes, stored_bytes: stored, plain, .. } =
+            manifest.segments.sums();
         self.keeper.0.stored_bytes.store(stored, Ordering::Relaxed);
         self.work.page.set(Word::Segments, segments as u64);
         self.work.page.set(Word::SealedRawBytes, raw_bytes);

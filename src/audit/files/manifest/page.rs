@@ -75,7 +75,8 @@ impl PageEntry {
         document::check_unknown(text, MEMBERS)?;
         let page: Page = document::decode_checked(text)?;
         let begins = page.segments.first().map(|segment| segment.first_seq);
-        let ends = page.segments.last().map(|segment| segment.first_seq.checked_add(segment.records));
+        let ends =
+            page.segments.last().map(|segment| segment.first_seq.checked_add(segment.records));
         if page.log_id != log_id
             || begins != Some(self.first_seq)
             || ends != Some(Some(self.end_seq))

@@ -14,15 +14,34 @@ use serde::{Deserialize, Serialize};
 use super::Segment;
 use super::page::PageEntry;
 
-/// So many segments are a page at most,
-const PAGE_SEGMENTS: usize = 128;
-/// or fewer, of so many blocks.
-const PAGE_BLOCKS: usize = 512;
-/// Up to so many segments,
-const MAX_IN_ONE_FILE: usize = 4_096;
-/// of so many blocks together, stand in the manifest itself, where earlier versions read
-/// them.
-const MAX_BLOCKS_IN_ONE_FILE: usize = 16_384;
+/// How much stands in the manifest itself, where earlier versions read it, before there are
+/// pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InOneFile {
+    /// So many segments at most; default 4,096.
+    pub segments: usize,
+    /// Of so many blocks together; default 16,384.
+    pub blocks: usize,
+}
+
+impl Default for InOneFile {
+    fn default() -> Self {
+        Self { segments: 4_096, blocks: 16_384 }
+    }
+}
+
+impl InOneFile {
+    /// Whether segments are no more than a part of it.
+    fn has_room_for(self, sums: Sums, part: usize) -> bool {
+        sums.segments <= self.segments / part && sums.blocks <= self.blocks / part
+    }
+
+    /// So many segments are a page at most, or fewer of so many blocks: large enough that a
+    /// list of pages is short, small enough that those in none are few.
+    fn page(self) -> (usize, usize) {
+        (self.segments.div_ceil(32).max(2), self.blocks.div_ceil(32).max(2))
+    }
+}
 
 /// The sealed segments, in order, without gaps.
 #[derive(Clone, Debug, Default)]
@@ -211,9 +230,8 @@ impl Segments {
     #[must_use]
     pub fn first_plain(&self) -> Option<&Segment> {
         let in_pages = self.pages.iter().enumerate().filter(|(_, page)| page.sums.plain > 0);
-        let in_pages = in_pages.flat_map(|(nth, page)| {
-            &page.segments[if nth == 0 { self.skipped } else { 0 }..]
-        });
+        let in_pages = in_pages
+            .flat_map(|(nth, page)| &page.segments[if nth == 0 { self.skipped } else { 0 }..]);
         in_pages.chain(&self.newest).find(|segment| segment.wants_compression())
     }
 
@@ -255,8 +273,7 @@ impl Segments {
         if end >= in_pages {
             self.newest.drain(..end - in_pages);
         }
-        let whole =
-            self.pages.partition_point(|page| page.place + page.segments.len() <= end);
+        let whole = self.pages.partition_point(|page| page.place + page.segments.len() <= end);
         let files = self.pages.drain(..whole).filter_map(|page| page.entry);
         self.stale.extend(files.map(|entry| entry.file));
         let begin = self.pages.first().map_or(0, |page| page.place);
@@ -278,30 +295,26 @@ impl Segments {
 
     /// Makes pages of old segments where there are too many for one file, and of pages
     /// one file where there are few.
-    pub(super) fn arrange(&mut self) {
-        self.arrange_by(MAX_IN_ONE_FILE, MAX_BLOCKS_IN_ONE_FILE);
-    }
-
-    fn arrange_by(&mut self, segments: usize, blocks: usize) {
+    pub(super) fn arrange(&mut self, limits: InOneFile) {
         let sums = self.sums();
-        let fewer = |part: usize| sums.segments <= segments / part && sums.blocks <= blocks / part;
-        if self.pages.is_empty() && fewer(1) {
+        if self.pages.is_empty() && limits.has_room_for(sums, 1) {
             return;
         }
-        if fewer(2) {
+        if limits.has_room_for(sums, 2) {
             self.all_mut();
             return;
         }
+        let (segments, blocks) = limits.page();
         let mut left = Sums::of(&self.newest);
         let mut place = self.in_pages();
         let mut rest = std::mem::take(&mut self.newest).into_iter().peekable();
-        while left.segments >= 2 * PAGE_SEGMENTS || left.blocks >= 2 * PAGE_BLOCKS && left.segments > 1
-        {
+        while left.segments >= 2 * segments || left.blocks >= 2 * blocks && left.segments > 1 {
             let (mut page, mut sums) = (Vec::new(), Sums::default());
-            while let Some(next) = rest.next_if(|next| {
-                page.is_empty()
-                    || page.len() < PAGE_SEGMENTS && sums.blocks + next.blocks.len() <= PAGE_BLOCKS
-            }) {
+            let fits = |sums: Sums, next: &Segment| {
+                sums.segments == 0
+                    || sums.segments < segments && sums.blocks + next.blocks.len() <= blocks
+            };
+            while let Some(next) = rest.next_if(|next| fits(sums, next)) {
                 sums = sums.and(Sums::of([&next]));
                 page.push(next);
             }
@@ -320,7 +333,11 @@ impl Segments {
     }
 
     /// That page is stored, if it is still the same.
-    pub(super) fn stored(&mut self, (nth, segments): (usize, &Arc<Vec<Segment>>), entry: PageEntry) {
+    pub(super) fn stored(
+        &mut self,
+        (nth, segments): (usize, &Arc<Vec<Segment>>),
+        entry: PageEntry,
+    ) {
         let page = self.pages.get_mut(nth);
         if let Some(page) = page.filter(|page| Arc::ptr_eq(&page.segments, segments)) {
             page.entry = Some(entry);

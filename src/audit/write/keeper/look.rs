@@ -185,7 +185,8 @@ impl Thread {
         let many = (pages / TURNS + 1).max(AT_LEAST).min(pages);
         let fs = std::sync::Arc::clone(&self.work.options.fs);
         for _ in 0..many {
-            let nth = std::mem::replace(&mut self.looks.page, (self.looks.page + 1) % pages);
+            let nth = self.looks.page;
+            self.looks.page = (nth + 1) % pages;
             let Some(entry) = manifest.segments.entry(nth) else { continue };
             let path = self.work.paths.dir.join(&entry.file);
             let Some(what) = self.page_trouble(&*fs, &path, entry) else { continue };

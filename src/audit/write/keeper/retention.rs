@@ -285,10 +285,7 @@ impl Thread {
     }
 }
 
-fn extend<'a>(
-    tree: &mut Range,
-    segments: impl Iterator<Item = &'a Segment>,
-) -> io::Result<()> {
+fn extend<'a>(tree: &mut Range, segments: impl Iterator<Item = &'a Segment>) -> io::Result<()> {
     for block in segments.flat_map(|segment| &segment.blocks) {
         tree.extend(&block.tree).map_err(io::Error::other)?;
     }

@@ -190,7 +190,12 @@ impl Opening<'_> {
     }
 
     fn store_manifest(&self, manifest: &mut Manifest, key: &SigningKey) -> Result<(), OpenError> {
-        manifest.store_signed(self.fs, &self.paths.manifest(), Some(key))?;
+        manifest.store_signed(
+            self.fs,
+            &self.paths.manifest(),
+            Some(key),
+            self.options.in_one_file,
+        )?;
         Ok(())
     }
 

@@ -127,8 +127,7 @@ impl Opening<'_> {
         let wrong: BTreeSet<u64> = sealed.wrong.iter().map(|wrong| wrong.first_seq).collect();
         let gone = |segment: &Segment| {
             !segment.is_stored()
-                || wrong.contains(&segment.first_seq)
-                    && self.form_of(segment.first_seq).is_none()
+                || wrong.contains(&segment.first_seq) && self.form_of(segment.first_seq).is_none()
         };
         let count = sealed.manifest.segments.iter().take_while(|segment| gone(segment)).count();
         if count == 0 {
@@ -283,10 +282,8 @@ impl Opening<'_> {
     fn adopt_sealed(&self, sealed: &mut Sealed) -> Result<(), OpenError> {
         loop {
             let next = sealed.manifest.end_seq();
-            let noted = sealed
-                .hint
-                .as_ref()
-                .and_then(|hint| hint.segments.beginning_at(next).cloned());
+            let noted =
+                sealed.hint.as_ref().and_then(|hint| hint.segments.beginning_at(next).cloned());
             if self.is_half_given_up(&sealed.manifest.log_id, next) {
                 return Ok(());
             }

@@ -3,7 +3,7 @@
 use super::sealed::{SealedPlan, compose};
 use super::tail::TailPlan;
 use super::{Needs, Repair, RepairError, Repaired, RepairedFile, kept_name};
-use crate::audit::files::manifest::Manifest;
+use crate::audit::files::manifest::{InOneFile, Manifest};
 use crate::audit::keys::signer::SigningKey;
 use crate::audit::paths::LogPaths;
 use crate::fsio::aside::copy_to_new;
@@ -212,7 +212,7 @@ impl<'a> Applying<'a> {
             path: path.clone(),
             source: std::io::Error::other(error),
         };
-        let stored = self.manifest.store_signed(&*self.needs.fs, &path, self.key);
+        let stored = self.manifest.store_signed(&*self.needs.fs, &path, self.key, InOneFile::default());
         stored.map_err(|error| failed(error.to_string()))
     }
 }

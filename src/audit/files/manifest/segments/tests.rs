@@ -29,10 +29,13 @@ fn segments(count: u64) -> Vec<Segment> {
     (0..count).map(|nth| segment(3 * nth, 3, 1 + nth % 3)).collect()
 }
 
+const LIMITS: InOneFile = InOneFile { segments: 300, blocks: 600 };
+const SMALL: InOneFile = InOneFile { segments: 60, blocks: 120 };
+
 /// As segments are where they are arranged by smaller limits, all pages stored.
 fn arranged(count: u64) -> Segments {
     let mut arranged: Segments = segments(count).into();
-    arranged.arrange_by(300, 600);
+    arranged.arrange(LIMITS);
     for (nth, page) in arranged.unstored() {
         arranged.stored((nth, &page), entry(&page));
     }
@@ -49,14 +52,14 @@ fn few_segments_stand_in_one_file_and_many_in_pages_and_the_newest_never() {
     assert_eq!(arranged(300).pages(), 0);
     let many = arranged(1_000);
     assert!(many.pages() > 4, "{}", many.pages());
-    assert!(many.newest().len() < 2 * PAGE_SEGMENTS);
-    assert!(Sums::of(many.newest()).blocks < 2 * PAGE_BLOCKS);
+    assert!(many.newest().len() < 2 * LIMITS.page().0);
+    assert!(Sums::of(many.newest()).blocks < 2 * LIMITS.page().1);
     assert!(many.iter().eq(&segments(1_000)));
     // Where most were removed, none needs a page.
     let mut few = many;
     let listed: Vec<String> = few.entries().map(|page| page.file.clone()).collect();
     few.remove_first(900);
-    few.arrange_by(300, 600);
+    few.arrange(LIMITS);
     assert_eq!((few.pages(), few.len()), (0, 100));
     assert_eq!(few.take_stale(), listed);
 }
@@ -64,13 +67,13 @@ fn few_segments_stand_in_one_file_and_many_in_pages_and_the_newest_never() {
 #[test]
 fn segments_of_many_blocks_stand_in_pages_too() {
     let mut large: Segments = (0..40).map(|nth| segment(2_000 * nth, 2_000, 400)).collect();
-    large.arrange_by(300, 600);
+    large.arrange(LIMITS);
     assert!(large.pages() > 30, "{}", large.pages());
     assert_eq!(large.len(), 40);
     assert_eq!(large.sums().blocks, 40 * 400);
     // One of more blocks than a page is a page of its own.
     let mut huge: Segments = (0..5).map(|nth| segment(9_000 * nth, 9_000, 1_500)).collect();
-    huge.arrange_by(300, 600);
+    huge.arrange(LIMITS);
     assert_eq!(huge.pages(), 4);
     assert_eq!(huge.len(), 5);
 }
@@ -81,7 +84,7 @@ fn adding_one_writes_no_page_again() {
     let before = many.pages();
     for nth in 1_000..2_000 {
         many.push(segment(3 * nth, 3, 1));
-        many.arrange_by(300, 600);
+        many.arrange(LIMITS);
         let new = many.unstored();
         assert!(new.len() <= 1, "one page at most is new");
         for (nth, page) in new {
@@ -95,7 +98,7 @@ fn adding_one_writes_no_page_again() {
 #[test]
 fn a_page_that_changed_meanwhile_is_not_noted_as_stored() {
     let mut many: Segments = segments(1_000).into();
-    many.arrange_by(300, 600);
+    many.arrange(LIMITS);
     let unstored = many.unstored();
     many.update(5, |segment| segment.damage = Some("bad".to_owned()));
     for (nth, page) in &unstored {
@@ -158,7 +161,7 @@ proptest! {
                     let gone: Vec<_> = plain.drain(..count).collect();
                     prop_assert_eq!(all.remove_first(count), gone);
                 },
-                Step::Arrange => all.arrange_by(60, 120),
+                Step::Arrange => all.arrange(SMALL),
                 Step::Store => for (nth, page) in all.unstored() {
                     all.stored((nth, &page), entry(&page));
                 },
@@ -196,7 +199,7 @@ fn stored() -> (tempfile::TempDir, super::super::Manifest, crate::audit::keys::s
     let key = SigningKey::generate("auditctl/5f0c").expect("a key");
     let mut manifest = Manifest::new("5f0c".to_owned());
     manifest.segments = segments(5_000).into();
-    manifest.store_signed(&OsFs, &dir.path().join(NAME), Some(&key)).expect("stored");
+    manifest.store_signed(&OsFs, &dir.path().join(NAME), Some(&key), InOneFile::default()).expect("stored");
     assert!(manifest.segments.pages() > 20);
     (dir, manifest, key)
 }
@@ -236,7 +239,7 @@ fn who_reads_a_manifest_beside_a_writer_that_stores_another_reads_that_one() {
                 manifest.segments.update(at, |segment| {
                     segment.filters_sha256 = Some(format!("{round:064x}"));
                 });
-                manifest.store_signed(&OsFs, &path, Some(&key)).expect("stored");
+                manifest.store_signed(&OsFs, &path, Some(&key), InOneFile::default()).expect("stored");
                 for page in manifest.segments.take_stale() {
                     std::fs::remove_file(dir.path().join(page)).expect("removed");
                 }
@@ -265,7 +268,7 @@ fn a_manifest_without_pages_says_nothing_of_a_new_format() {
     let path = dir.path().join(NAME);
     let mut manifest = Manifest::new("5f0c".to_owned());
     manifest.segments = segments(4_000).into();
-    manifest.store_signed(&OsFs, &path, None).expect("stored");
+    manifest.store_signed(&OsFs, &path, None, InOneFile::default()).expect("stored");
     let text = std::fs::read_to_string(&path).expect("read");
     assert!(text.starts_with(r#"{"type":"auditctl/manifest","format":1,"#));
     assert!(!text.contains("\"pages\""));
