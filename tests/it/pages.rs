@@ -15,9 +15,7 @@ use auditctl::fsio::OsFs;
 use auditctl::fsio::fault::{Fault, How, Op};
 
 use crate::backups::all_compressed;
-use crate::support::{
-    Dir, count, eventually, failing, open, options, root_agrees, run, types,
-};
+use crate::support::{Dir, count, eventually, failing, open, options, root_agrees, run, types};
 
 /// Pages from the fifth segment on.
 pub(crate) const SMALL: InOneFile = InOneFile { segments: 4, blocks: 8 };
@@ -47,7 +45,9 @@ fn paged() -> Dir {
 fn pages(log_dir: &Path) -> BTreeSet<PathBuf> {
     let names = std::fs::read_dir(log_dir).expect("the log's directory");
     let paths = names.map(|entry| entry.expect("an entry").path());
-    paths.filter(|path| is_page_name(&path.file_name().expect("a name").to_string_lossy())).collect()
+    paths
+        .filter(|path| is_page_name(&path.file_name().expect("a name").to_string_lossy()))
+        .collect()
 }
 
 fn listed(log_dir: &Path) -> BTreeSet<PathBuf> {
@@ -134,7 +134,8 @@ fn a_page_that_is_lost_or_forged_costs_no_record() {
         ("altered", |dir| {
             let page = pages(&dir.log()).into_iter().nth(1).expect("a page");
             let text = std::fs::read_to_string(&page).expect("read");
-            std::fs::write(&page, text.replacen("\"sha256\":\"", "\"sha256\":\"0", 1)).expect("written");
+            std::fs::write(&page, text.replacen("\"sha256\":\"", "\"sha256\":\"0", 1))
+                .expect("written");
         }),
         ("cut", |dir| {
             let page = pages(&dir.log()).into_iter().next().expect("a page");

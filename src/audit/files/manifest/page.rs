@@ -14,6 +14,7 @@ use super::{MAX_BYTES, MEMBERS, ManifestError, Segment};
 use crate::audit::files::restore::sha256_hex;
 use crate::audit::paths::page_name;
 use crate::audit::tree::document::{self, DocumentError, Kind, Layout, Unknown};
+use crate::fsio::aside::set_aside;
 use crate::fsio::{self, Fs};
 
 /// How a manifest lists a page.
@@ -62,7 +63,11 @@ impl PageEntry {
         let first_seq = segments.first().map_or(0, |segment| segment.first_seq);
         let end_seq = segments.last().map_or(0, Segment::end_seq);
         let file = page_name(first_seq, &sha256);
-        fsio::replace_file(fs, &dir.join(&file), &text)?;
+        let path = dir.join(&file);
+        if fs.entry(&path).is_ok_and(|there| !there.is_file) {
+            set_aside(fs, &path, "page")?;
+        }
+        fsio::replace_file(fs, &path, &text)?;
         Ok(Self { file, first_seq, end_seq, sha256, unknown: Unknown::default() })
     }
 
@@ -111,6 +116,10 @@ pub(super) fn read_pages(
         }
         let text = fsio::read_text(fs, &path, MAX_BYTES).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => PageTrouble::Missing(entry.file.clone()),
+            // What stands there is no file of ours.
+            io::ErrorKind::InvalidData
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::IsADirectory => invalid(source.to_string()),
             _ => PageTrouble::Failed(ManifestError::Io { path: path.clone(), source }),
         })?;
         let segments = entry.parse(&text, log_id).map_err(|source| {

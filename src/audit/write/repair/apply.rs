@@ -212,7 +212,8 @@ impl<'a> Applying<'a> {
             path: path.clone(),
             source: std::io::Error::other(error),
         };
-        let stored = self.manifest.store_signed(&*self.needs.fs, &path, self.key, InOneFile::default());
+        let stored =
+            self.manifest.store_signed(&*self.needs.fs, &path, self.key, InOneFile::default());
         stored.map_err(|error| failed(error.to_string()))
     }
 }

@@ -199,7 +199,9 @@ fn stored() -> (tempfile::TempDir, super::super::Manifest, crate::audit::keys::s
     let key = SigningKey::generate("auditctl/5f0c").expect("a key");
     let mut manifest = Manifest::new("5f0c".to_owned());
     manifest.segments = segments(5_000).into();
-    manifest.store_signed(&OsFs, &dir.path().join(NAME), Some(&key), InOneFile::default()).expect("stored");
+    manifest
+        .store_signed(&OsFs, &dir.path().join(NAME), Some(&key), InOneFile::default())
+        .expect("stored");
     assert!(manifest.segments.pages() > 20);
     (dir, manifest, key)
 }
@@ -239,7 +241,9 @@ fn who_reads_a_manifest_beside_a_writer_that_stores_another_reads_that_one() {
                 manifest.segments.update(at, |segment| {
                     segment.filters_sha256 = Some(format!("{round:064x}"));
                 });
-                manifest.store_signed(&OsFs, &path, Some(&key), InOneFile::default()).expect("stored");
+                manifest
+                    .store_signed(&OsFs, &path, Some(&key), InOneFile::default())
+                    .expect("stored");
                 for page in manifest.segments.take_stale() {
                     std::fs::remove_file(dir.path().join(page)).expect("removed");
                 }
