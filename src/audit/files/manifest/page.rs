@@ -4,18 +4,41 @@
 //! that lists it, and its page, fit together beside a writer that stores the next. The
 //! signed manifest has each page's SHA-256; one that differs is no page.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_BYTES, MEMBERS, ManifestError, Segment};
+use super::{MEMBERS, ManifestError, Segment};
 use crate::audit::files::restore::sha256_hex;
 use crate::audit::paths::page_name;
 use crate::audit::tree::document::{self, DocumentError, Kind, Layout, Unknown};
 use crate::fsio::aside::set_aside;
 use crate::fsio::{self, Fs};
+
+/// A page larger than this is refused: a segment of the largest size takes a tenth of it.
+const MAX_PAGE_BYTES: u64 = 64 << 20;
+
+/// Pages that this process holds, by their log's id and their SHA-256: one that is read again
+/// is compared with its SHA-256, and not parsed once more.
+static HELD: LazyLock<Mutex<HashMap<(String, String), Weak<Vec<Segment>>>>> =
+    LazyLock::new(Mutex::default);
+
+fn hold(log_id: &str, sha256: &str, segments: &Arc<Vec<Segment>>) {
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    if held.len() >= held.capacity() {
+        held.retain(|_, page| page.strong_count() > 0);
+    }
+    held.insert((log_id.to_owned(), sha256.to_owned()), Arc::downgrade(segments));
+}
+
+fn held(log_id: &str, sha256: &str) -> Option<Arc<Vec<Segment>>> {
+    let known = (log_id.to_owned(), sha256.to_owned());
+    HELD.lock().unwrap_or_else(PoisonError::into_inner).get(&known)?.upgrade()
+}
 
 /// How a manifest lists a page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +78,7 @@ impl PageEntry {
         fs: &dyn Fs,
         dir: &Path,
         log_id: &str,
-        segments: &[Segment],
+        segments: &Arc<Vec<Segment>>,
     ) -> io::Result<Self> {
         let out = PageOut { log_id, segments };
         let text = document::encode_file(Kind::MANIFEST_PAGE, &out, Layout::Compact)?;
@@ -68,27 +91,35 @@ impl PageEntry {
             set_aside(fs, &path, "page")?;
         }
         fsio::replace_file(fs, &path, &text)?;
+        hold(log_id, &sha256, segments);
         Ok(Self { file, first_seq, end_seq, sha256, unknown: Unknown::default() })
     }
 
-    fn parse(&self, text: &[u8], log_id: &str) -> Result<Vec<Segment>, DocumentError> {
+    fn parse(&self, text: &[u8], log_id: &str) -> Result<Arc<Vec<Segment>>, DocumentError> {
         let malformed = |what: &str| DocumentError::Malformed(format!("{}: {what}", self.file));
         if sha256_hex(text) != self.sha256 {
             return Err(malformed("it is not the page that the manifest lists"));
         }
+        let is_meant = |log: &str, segments: &[Segment]| {
+            let begins = segments.first().map(|segment| segment.first_seq);
+            let last = segments.last();
+            let ends = last.and_then(|segment| segment.first_seq.checked_add(segment.records));
+            log == log_id && (begins, ends) == (Some(self.first_seq), Some(self.end_seq))
+        };
+        // Whose it is was looked at when it was parsed: these are the same bytes.
+        let held = held(log_id, &self.sha256);
+        if let Some(segments) = held.filter(|segments| is_meant(log_id, segments)) {
+            return Ok(segments);
+        }
         document::check_head(Kind::MANIFEST_PAGE, text)?;
         document::check_unknown(text, MEMBERS)?;
         let page: Page = document::decode_checked(text)?;
-        let begins = page.segments.first().map(|segment| segment.first_seq);
-        let ends =
-            page.segments.last().map(|segment| segment.first_seq.checked_add(segment.records));
-        if page.log_id != log_id
-            || begins != Some(self.first_seq)
-            || ends != Some(Some(self.end_seq))
-        {
+        if !is_meant(&page.log_id, &page.segments) {
             return Err(malformed("it holds other records than the manifest says"));
         }
-        Ok(page.segments)
+        let segments = Arc::new(page.segments);
+        hold(log_id, &self.sha256, &segments);
+        Ok(segments)
     }
 }
 
@@ -105,7 +136,7 @@ pub(super) fn read_pages(
     dir: &Path,
     log_id: &str,
     entries: Vec<PageEntry>,
-) -> Result<Vec<(PageEntry, Vec<Segment>)>, PageTrouble> {
+) -> Result<Vec<(PageEntry, Arc<Vec<Segment>>)>, PageTrouble> {
     let read = |entry: PageEntry| {
         let path = dir.join(&entry.file);
         let invalid = |reason: String| {
@@ -114,14 +145,15 @@ pub(super) fn read_pages(
         if page_name(entry.first_seq, &entry.sha256) != entry.file {
             return Err(invalid("it has not the name of such a page".to_owned()));
         }
-        let text = fsio::read_text(fs, &path, MAX_BYTES).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => PageTrouble::Missing(entry.file.clone()),
-            // What stands there is no file of ours.
-            io::ErrorKind::InvalidData
-            | io::ErrorKind::InvalidInput
-            | io::ErrorKind::IsADirectory => invalid(source.to_string()),
-            _ => PageTrouble::Failed(ManifestError::Io { path: path.clone(), source }),
-        })?;
+        let text =
+            fsio::read_text(fs, &path, MAX_PAGE_BYTES).map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound => PageTrouble::Missing(entry.file.clone()),
+                // What stands there is no file of ours.
+                io::ErrorKind::InvalidData
+                | io::ErrorKind::InvalidInput
+                | io::ErrorKind::IsADirectory => invalid(source.to_string()),
+                _ => PageTrouble::Failed(ManifestError::Io { path: path.clone(), source }),
+            })?;
         let segments = entry.parse(&text, log_id).map_err(|source| {
             if source.is_newer() {
                 return PageTrouble::Failed(ManifestError::Newer { path: path.clone(), source });

@@ -97,8 +97,9 @@ impl Sums {
         Self {
             segments: self.segments + more.segments,
             blocks: self.blocks + more.blocks,
-            raw_bytes: self.raw_bytes + more.raw_bytes,
-            stored_bytes: self.stored_bytes + more.stored_bytes,
+            // What nobody has checked yet may say anything.
+            raw_bytes: self.raw_bytes.saturating_add(more.raw_bytes),
+            stored_bytes: self.stored_bytes.saturating_add(more.stored_bytes),
             plain: self.plain + more.plain,
         }
     }
@@ -107,17 +108,17 @@ impl Sums {
         Self {
             segments: self.segments - less.segments,
             blocks: self.blocks - less.blocks,
-            raw_bytes: self.raw_bytes - less.raw_bytes,
-            stored_bytes: self.stored_bytes - less.stored_bytes,
+            raw_bytes: self.raw_bytes.saturating_sub(less.raw_bytes),
+            stored_bytes: self.stored_bytes.saturating_sub(less.stored_bytes),
             plain: self.plain - less.plain,
         }
     }
 }
 
 impl Page {
-    fn new(place: usize, segments: Vec<Segment>, entry: Option<PageEntry>) -> Self {
-        let sums = Sums::of(&segments);
-        Self { place, segments: Arc::new(segments), sums, entry }
+    fn new(place: usize, segments: Arc<Vec<Segment>>, entry: Option<PageEntry>) -> Self {
+        let sums = Sums::of(segments.iter());
+        Self { place, segments, sums, entry }
     }
 }
 
@@ -319,7 +320,7 @@ impl Segments {
                 page.push(next);
             }
             left = left.without(sums);
-            let page = Page::new(place, page, None);
+            let page = Page::new(place, Arc::new(page), None);
             place += page.segments.len();
             self.pages.push(page);
         }
@@ -389,7 +390,7 @@ impl Segments {
 
     /// Put together from pages and the newest; those that end before `begin` were removed.
     pub(super) fn of_pages(
-        pages: Vec<(PageEntry, Vec<Segment>)>,
+        pages: Vec<(PageEntry, Arc<Vec<Segment>>)>,
         newest: Vec<Segment>,
         begin: u64,
     ) -> Self {
@@ -400,7 +401,9 @@ impl Segments {
             place += page.segments.len();
             all.pages.push(page);
         }
-        let gone = all.range(0..place).take_while(|segment| segment.end_seq() <= begin).count();
+        let end = |segment: &Segment| segment.first_seq.checked_add(segment.records);
+        let is_gone = |segment: &&Segment| end(segment).is_some_and(|end| end <= begin);
+        let gone = all.range(0..place).take_while(is_gone).count();
         all.remove_first(gone);
         all
     }

@@ -42,7 +42,7 @@ fn arranged(count: u64) -> Segments {
     arranged
 }
 
-fn entry(page: &[Segment]) -> PageEntry {
+fn entry(page: &Arc<Vec<Segment>>) -> PageEntry {
     let dir = tempfile::tempdir().expect("temporary directory");
     PageEntry::store(&OsFs, dir.path(), "5f0c", page).expect("stored")
 }
@@ -171,7 +171,7 @@ proptest! {
                 }
                 Step::Reload => if all.are_stored() {
                     let pages = all.pages.iter();
-                    let pages = pages.map(|p| (p.entry.clone().expect("stored"), p.segments.to_vec()));
+                    let pages = pages.map(|p| (p.entry.clone().expect("stored"), Arc::clone(&p.segments)));
                     all = Segments::of_pages(pages.collect(), all.newest.clone(), begin);
                 },
             }
