@@ -28,7 +28,7 @@ use crate::audit::files::restore as swap;
 use crate::audit::files::restore::{Journal, Restored};
 use crate::audit::keys::checkpoint::{Origin, VerifierKey};
 use crate::audit::keys::{Keyring, Rotation};
-use crate::audit::paths::{parse_columns_name, parse_filter_name, parse_sealed_name};
+use crate::audit::paths::{is_page_name, parse_columns_name, parse_filter_name, parse_sealed_name};
 use crate::audit::read::watch::{Stage, Watch};
 use crate::audit::tree::merkle::Hash;
 use crate::audit::{AuditLog, LogPaths, OpenError, Options, Span};
@@ -368,6 +368,7 @@ impl Restorer {
             .filter(|name| {
                 parse_sealed_name(name).is_some()
                     || parse_filter_name(name).is_some()
+                    || is_page_name(name)
                     || ["audit.log", "audit.checkpoint", "audit.head", "audit.leaves"]
                         .contains(&name.as_str())
                     || name == "audit.keys" && plan.old_keys_go()

@@ -349,7 +349,8 @@ fn forged_columns_are_not_believed_without_a_signature() {
     let path = LogPaths::new(&log).manifest();
     let mut manifest = manifest_of(&log);
     let foreign = manifest_of(&other.log());
-    manifest.segments[0].columns_sha256.clone_from(&foreign.segments[0].columns_sha256);
+    let of = foreign.segments[0].columns_sha256.clone();
+    manifest.segments.update(0, |segment| segment.columns_sha256 = of);
     std::fs::copy(&column_files(&other.log())[0], &column_files(&log)[0]).expect("copied");
     manifest.store(&OsFs, &path).expect("stored");
     answers_are_the_same(&log, &asked, "a manifest whose signature is another's");
@@ -373,7 +374,7 @@ fn an_opening_does_not_sign_what_nobody_signed_of_columns_and_filters() {
     let path = LogPaths::new(&log).manifest();
     let mut manifest = manifest_of(&log);
     let forged = Some("5f".repeat(32));
-    for segment in &mut manifest.segments {
+    for segment in manifest.segments.all_mut() {
         segment.columns_sha256.clone_from(&forged);
         segment.filters_sha256.clone_from(&forged);
     }
@@ -419,7 +420,7 @@ fn nothing_is_made_of_records_that_the_tree_does_not_prove() {
     let reopened = open(some_options(&dir));
     eventually("the others are made again", || {
         let there = |seq: u64| paths.columns(seq).is_file();
-        manifest.segments[1..].iter().all(|segment| there(segment.first_seq))
+        manifest.segments.iter().skip(1).all(|segment| there(segment.first_seq))
     });
     reopened.close().expect("closed");
     assert_eq!(manifest_of(&log).segments[0].columns_sha256, None);
@@ -457,7 +458,8 @@ fn verify_finds_columns_that_contradict_the_records_under_the_logs_own_signature
     let log = dir.log();
     let mut manifest = manifest_of(&log);
     let foreign = manifest_of(&other.log());
-    manifest.segments[0].columns_sha256.clone_from(&foreign.segments[0].columns_sha256);
+    let of = foreign.segments[0].columns_sha256.clone();
+    manifest.segments.update(0, |segment| segment.columns_sha256 = of);
     std::fs::copy(&column_files(&other.log())[0], &column_files(&log)[0]).expect("copied");
     let key = SigningKey::load(&OsFs, &log.join("audit.key")).expect("the key");
     manifest.sign(&key).expect("signed");
@@ -483,7 +485,7 @@ fn a_log_of_a_version_without_columns_gets_them_and_retention_takes_them_along()
     filled(&dir, 5, 6_000);
     let log = dir.log();
     let mut manifest = manifest_of(&log);
-    manifest.segments.iter_mut().for_each(|segment| segment.columns_sha256 = None);
+    manifest.segments.all_mut().iter_mut().for_each(|segment| segment.columns_sha256 = None);
     let key = SigningKey::load(&OsFs, &log.join("audit.key")).expect("the key");
     manifest.sign(&key).expect("signed");
     manifest.store(&OsFs, &LogPaths::new(&log).manifest()).expect("stored");

@@ -130,6 +130,7 @@ mod own_files;
 mod packaging;
 mod page;
 mod page_doors;
+mod pages;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod paths;

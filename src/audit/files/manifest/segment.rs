@@ -56,6 +56,11 @@ impl Segment {
         self.blocks.is_empty() || self.blocks.iter().any(|block| !block.is_hole())
     }
 
+    /// Whether it is to be compressed.
+    pub(crate) fn wants_compression(&self) -> bool {
+        !self.is_compressed() && self.damage.is_none() && self.is_stored()
+    }
+
     /// Its holes.
     pub fn holes(&self) -> impl Iterator<Item = &Block> {
         self.blocks.iter().filter(|block| block.is_hole())

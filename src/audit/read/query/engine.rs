@@ -209,7 +209,8 @@ mod tests {
                 blocks: vec![block],
                 unknown: Unknown::default(),
             };
-            let listed = Manifest { segments: vec![segment], ..Manifest::new("5f0c".to_owned()) };
+            let listed =
+                Manifest { segments: vec![segment].into(), ..Manifest::new("5f0c".to_owned()) };
             let removed = Manifest { pruned: tree, ..Manifest::new("5f0c".to_owned()) };
             Arc::new(Self {
                 views: AtomicU32::new(views),

@@ -18,6 +18,11 @@ use crate::audit::tree::merkle::Range;
 use crate::fsio::{FsFile, OpenMode, temporary_name};
 use crate::units::hex;
 
+/// So many segments are compressed at most before the manifest is stored,
+const MAX_TOGETHER: usize = 64;
+/// and no more than so many bytes of lines.
+const MAX_BYTES_TOGETHER: u64 = 16 << 20;
+
 /// A compressed segment.
 struct Packed {
     blocks: Vec<Block>,
@@ -26,19 +31,58 @@ struct Packed {
 }
 
 impl Thread {
-    pub(super) fn next_to_compress(&self) -> Option<Segment> {
-        self.keeper.manifest().segments.iter().find(|s| wants_compression(s)).cloned()
+    /// Compresses the first segments that are to be: one, or several small ones, since
+    /// the manifest is stored for all of them together. The plain files go last, when the
+    /// manifest already names the compressed ones.
+    pub(super) fn compress_some(&mut self) -> io::Result<()> {
+        self.at_home()?;
+        let manifest = self.keeper.manifest();
+        let Some(first) = manifest.segments.first_plain() else { return Ok(()) };
+        let begin = manifest.segments.position(first.first_seq).unwrap_or_default();
+        let waiting = manifest.segments.range(begin..begin + MAX_TOGETHER);
+        let waiting: Vec<Segment> =
+            waiting.filter(|segment| segment.wants_compression()).cloned().collect();
+        drop(manifest);
+        let (mut packed, mut bytes) = (Vec::new(), 0);
+        for segment in waiting {
+            bytes += segment.raw_bytes;
+            if bytes > MAX_BYTES_TOGETHER && !packed.is_empty() {
+                break;
+            }
+            match self.compress(segment) {
+                Ok(Some(segment)) => packed.push(segment),
+                // It is told, and what came before it is stored.
+                Ok(None) => break,
+                Err(error) if packed.is_empty() => return Err(error),
+                // The next step meets it again.
+                Err(_) => break,
+            }
+        }
+        if packed.is_empty() {
+            return Ok(());
+        }
+        let fs = Arc::clone(&self.work.options.fs);
+        let dir = self.work.paths.dir.clone();
+        fs.sync_dir(&dir)?;
+        let sources: Vec<_> =
+            packed.iter().map(|segment| self.work.paths.sealed(segment.first_seq)).collect();
+        self.change(|manifest| {
+            packed.into_iter().for_each(|segment| manifest.segments.replace(segment));
+        });
+        self.store_needed = true;
+        self.store()?;
+        for source in sources {
+            fs.remove(&source)?;
+        }
+        fs.sync_dir(&dir)
     }
 
-    /// Compresses one segment. The plain file goes last, when the manifest
-    /// already names the compressed one.
-    pub(super) fn compress_next(&mut self) -> io::Result<()> {
-        let Some(segment) = self.next_to_compress() else { return Ok(()) };
-        self.at_home()?;
+    /// The segment as it is once it is compressed, beside its plain file; `None` where that
+    /// is not what was written.
+    fn compress(&mut self, segment: Segment) -> io::Result<Option<Segment>> {
         let fs = Arc::clone(&self.work.options.fs);
         let paths = self.work.paths.clone();
-        let source = paths.dir.join(&segment.file);
-        let file = fs.open(&source, OpenMode::ReadOwn)?;
+        let file = fs.open(&paths.dir.join(&segment.file), OpenMode::ReadOwn)?;
         let target = paths.compressed(segment.first_seq);
         let temporary = temporary_name(&target);
         let packed = match self.pack(&*file, &segment, &temporary) {
@@ -50,11 +94,11 @@ impl Thread {
         };
         let Some(Packed { blocks, sha256, beside }) = packed else {
             let _ = fs.remove(&temporary);
-            return self.altered(&segment);
+            self.altered(&segment)?;
+            return Ok(None);
         };
         fs.rename(&temporary, &target)?;
         self.looks.made(&*fs, &target);
-        fs.sync_dir(&paths.dir)?;
         let mut packed = Segment {
             file: crate::audit::paths::sealed_name(segment.first_seq, true),
             stored_bytes: blocks.iter().map(|block| block.stored_bytes).sum(),
@@ -62,19 +106,9 @@ impl Thread {
             sha256: Some(sha256),
             ..segment
         };
-        self.hints
-            .write(&*self.work.options.fs, &self.work.paths, &packed, beside)
-            .note(&mut packed);
-        self.change(|manifest| {
-            let entry = manifest.segments.iter_mut().find(|s| s.first_seq == packed.first_seq);
-            if let Some(entry) = entry {
-                *entry = packed;
-            }
-        });
-        self.store_needed = true;
-        self.store()?;
-        self.work.options.fs.remove(&source)?;
-        self.work.options.fs.sync_dir(&self.work.paths.dir)
+        let noted = self.hints.write(&*fs, &paths, &packed, beside);
+        noted.note(&mut packed);
+        Ok(Some(packed))
     }
 
     /// Writes the segment's blocks as gzip members; `None` when a block is not
@@ -136,20 +170,11 @@ impl Thread {
             None,
             &format!("{}: {reason}", segment.file),
         );
-        self.change(|manifest| {
-            let entry = manifest.segments.iter_mut().find(|s| s.first_seq == segment.first_seq);
-            if let Some(entry) = entry {
-                entry.damage = Some(reason.to_owned());
-            }
-        });
+        self.change_segment(segment.first_seq, |entry| entry.damage = Some(reason.to_owned()));
         self.work.page.damage(Damage::SegmentDamaged, self.work.options.clock.now());
         self.store_needed = true;
         self.store()
     }
-}
-
-pub(super) fn wants_compression(segment: &Segment) -> bool {
-    !segment.is_compressed() && segment.damage.is_none() && segment.is_stored()
 }
 
 pub(super) fn tree_of(lines: &[u8], first_seq: u64) -> Range {

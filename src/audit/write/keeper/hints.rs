@@ -4,7 +4,7 @@
 //! here stops anything. The manifest notes their SHA-256: queries believe no others. So they
 //! are made only of records that the tree proves.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 
 use super::compress::tree_of;
@@ -17,9 +17,9 @@ use crate::audit::files::segment::Block;
 use crate::audit::paths::{LogPaths, parse_columns_name, parse_filter_name};
 use crate::fsio::{self, Fs, OpenMode};
 
-/// Which compressed segments are known to have theirs, or to get none.
+/// Which compressed segments lack some of theirs, and are to get them.
 #[derive(Debug, Default)]
-pub(super) struct Known(HashSet<u64>);
+pub(super) struct Lacking(BTreeSet<u64>);
 
 /// What the manifest notes of a segment's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,29 +59,34 @@ impl Making {
     }
 }
 
-impl Known {
-    /// Those whose files are there and noted in the manifest.
+impl Lacking {
+    /// Those without files which the manifest notes.
     pub(super) fn look(fs: &dyn Fs, paths: &LogPaths, manifest: &Manifest) -> Self {
         let names = fs.list(&paths.dir).unwrap_or_default();
         let of = |parse: fn(&str) -> Option<u64>| -> HashSet<u64> {
             names.iter().filter_map(|name| parse(name)).collect()
         };
         let (filters, columns) = (of(parse_filter_name), of(parse_columns_name));
-        let has_both = |segment: &&Segment| {
+        let compressed = manifest.segments.iter().filter(|segment| segment.sha256.is_some());
+        let lacks = |segment: &&Segment| {
             let seq = &segment.first_seq;
-            segment.filters_sha256.is_some()
-                && segment.columns_sha256.is_some()
-                && filters.contains(seq)
-                && columns.contains(seq)
+            segment.filters_sha256.is_none()
+                || segment.columns_sha256.is_none()
+                || !filters.contains(seq)
+                || !columns.contains(seq)
         };
-        Self(manifest.segments.iter().filter(has_both).map(|segment| segment.first_seq).collect())
+        Self(compressed.filter(lacks).map(|segment| segment.first_seq).collect())
     }
 
     /// A segment that lacks some yet.
-    pub(super) fn next(&self, manifest: &Manifest) -> Option<Segment> {
-        let lacks =
-            |segment: &&Segment| segment.sha256.is_some() && !self.0.contains(&segment.first_seq);
-        manifest.segments.iter().find(lacks).cloned()
+    pub(super) fn next(&mut self, manifest: &Manifest) -> Option<Segment> {
+        while let Some(first_seq) = self.0.first() {
+            match manifest.segments.beginning_at(*first_seq) {
+                Some(segment) => return Some(segment.clone()),
+                None => self.0.pop_first(),
+            };
+        }
+        None
     }
 
     /// Writes a segment's files.
@@ -92,7 +97,7 @@ impl Known {
         segment: &Segment,
         made: Making,
     ) -> Noted {
-        self.0.insert(segment.first_seq);
+        self.0.remove(&segment.first_seq);
         let filters = made.filters.zip(segment.sha256.as_ref()).and_then(|(filters, sha256)| {
             let written = BlockFilters::new(filters).encode(sha256).and_then(|file| {
                 fsio::replace_file(fs, &paths.filters(segment.first_seq), &file)?;
@@ -113,7 +118,7 @@ impl Known {
         match told("no block filters, and no columns", segment, made) {
             Some(made) => self.write(fs, paths, segment, made),
             None => {
-                self.0.insert(segment.first_seq);
+                self.0.remove(&segment.first_seq);
                 Noted::default()
             }
         }

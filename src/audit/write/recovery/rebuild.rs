@@ -1,6 +1,7 @@
 //! The manifest as the files have it: a signed one is compared with them, any
 //! other is made anew from them.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -55,10 +56,9 @@ impl Sealed {
         let mut found = Vec::new();
         for wrong in self.wrong.drain(..) {
             let segments = &mut self.manifest.segments;
-            let at = segments.binary_search_by_key(&wrong.first_seq, |s| s.first_seq);
-            let Ok(at) = at else { continue };
-            let segment = &mut segments[at];
-            segment.damage = Some(wrong.reason.clone());
+            let Some(at) = segments.position(wrong.first_seq) else { continue };
+            segments.update(at, |segment| segment.damage = Some(wrong.reason.clone()));
+            let segment = &segments[at];
             found.push(Corruption {
                 file: segment.file.clone(),
                 seq: Some(segment.first_seq),
@@ -96,7 +96,8 @@ impl Opening<'_> {
     /// records all the same.
     fn refit(&self, mut manifest: Manifest, signed: u64) -> Result<Sealed, OpenError> {
         let (mut stored_anew, mut wrong) = (Vec::new(), Vec::new());
-        for segment in &mut manifest.segments {
+        let mut changed = Vec::new();
+        for segment in &manifest.segments {
             let noted = segment.damage.is_some();
             if !segment.is_stored() || !noted && self.is_as_noted(segment)? {
                 continue;
@@ -104,16 +105,17 @@ impl Opening<'_> {
             match self.same_elsewhere(segment)? {
                 // What was wrong with it once has been mended since.
                 Ok(now) if noted && now.sha256 == segment.sha256 && now.file == segment.file => {
-                    segment.damage = None;
+                    changed.push(Segment { damage: None, ..segment.clone() });
                 }
                 Ok(now) => {
                     stored_anew.push(now.file.clone());
-                    *segment = now;
+                    changed.push(now);
                 }
                 Err(_) if noted => {}
                 Err(reason) => wrong.push(WrongFile { first_seq: segment.first_seq, reason }),
             }
         }
+        changed.into_iter().for_each(|segment| manifest.segments.replace(segment));
         let mut sealed =
             Sealed { manifest, hint: None, rebuilt: None, stored_anew, wrong, authority: None };
         self.drop_removed(&mut sealed, signed)?;
@@ -122,10 +124,10 @@ impl Opening<'_> {
 
     /// An older manifest lists segments that retention has removed since.
     fn drop_removed(&self, sealed: &mut Sealed, signed: u64) -> Result<(), OpenError> {
+        let wrong: BTreeSet<u64> = sealed.wrong.iter().map(|wrong| wrong.first_seq).collect();
         let gone = |segment: &Segment| {
             !segment.is_stored()
-                || self.form_of(segment.first_seq).is_none()
-                    && sealed.wrong.iter().any(|wrong| wrong.first_seq == segment.first_seq)
+                || wrong.contains(&segment.first_seq) && self.form_of(segment.first_seq).is_none()
         };
         let count = sealed.manifest.segments.iter().take_while(|segment| gone(segment)).count();
         if count == 0 {
@@ -133,15 +135,15 @@ impl Opening<'_> {
         }
         let authority = self.facts_of(&sealed.manifest)?.authority(signed);
         let Some((seq, removal)) = &authority.removal else { return Ok(()) };
-        let removed =
-            sealed.manifest.segments.iter().take(count).take_while(|s| s.end_seq() <= removal.end);
-        let removed: Vec<Segment> = removed.cloned().collect();
+        let removed = sealed.manifest.segments.iter().take(count);
+        let removed = removed.take_while(|segment| segment.end_seq() <= removal.end).count();
+        let removed = sealed.manifest.segments.remove_first(removed);
         for block in removed.iter().flat_map(|segment| &segment.blocks) {
             sealed.manifest.pruned.extend(&block.tree).map_err(|error| self.start_error(error))?;
         }
-        sealed.manifest.segments.drain(..removed.len());
         sealed.manifest.pruned_by = Some(*seq);
-        sealed.wrong.retain(|wrong| !removed.iter().any(|s| s.first_seq == wrong.first_seq));
+        let begin = sealed.manifest.pruned.end();
+        sealed.wrong.retain(|wrong| wrong.first_seq >= begin);
         Ok(())
     }
 
@@ -280,10 +282,8 @@ impl Opening<'_> {
     fn adopt_sealed(&self, sealed: &mut Sealed) -> Result<(), OpenError> {
         loop {
             let next = sealed.manifest.end_seq();
-            let noted = sealed
-                .hint
-                .as_ref()
-                .and_then(|hint| hint.segments.iter().find(|s| s.first_seq == next).cloned());
+            let noted =
+                sealed.hint.as_ref().and_then(|hint| hint.segments.beginning_at(next).cloned());
             if self.is_half_given_up(&sealed.manifest.log_id, next) {
                 return Ok(());
             }
@@ -376,8 +376,9 @@ impl Opening<'_> {
 /// that, and what is made of it is signed.
 fn without_claims(mut hint: Manifest) -> Manifest {
     hint.ids_from = None;
-    hint.segments.iter_mut().for_each(Segment::without_hints);
-    let blocks = hint.segments.iter_mut().flat_map(|segment| &mut segment.blocks);
+    let segments = hint.segments.all_mut();
+    segments.iter_mut().for_each(Segment::without_hints);
+    let blocks = segments.iter_mut().flat_map(|segment| &mut segment.blocks);
     blocks.for_each(|block| block.ids = None);
     hint
 }
