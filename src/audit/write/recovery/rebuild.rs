@@ -87,7 +87,7 @@ impl Opening<'_> {
                 self.rebuild(hint, reason, signed)?
             }
         };
-        self.adopt_sealed(&mut sealed)?;
+        self.adopt_sealed(&mut sealed, signed.records)?;
         Ok(sealed)
     }
 
@@ -279,7 +279,7 @@ impl Opening<'_> {
 
     /// Sealed files that the manifest does not list: a crash kept them out of it,
     /// or it is made anew.
-    fn adopt_sealed(&self, sealed: &mut Sealed) -> Result<(), OpenError> {
+    fn adopt_sealed(&self, sealed: &mut Sealed, signed: u64) -> Result<(), OpenError> {
         loop {
             let next = sealed.manifest.end_seq();
             let noted =
@@ -290,7 +290,9 @@ impl Opening<'_> {
             let segment = match self.form_of(next) {
                 Some(name) => self.adopted(&name, next, noted)?,
                 // Its file is gone, its records may still be known to the signed root.
-                None => noted.or_else(|| self.hole_segment(next)),
+                None if noted.is_some() => noted,
+                None if next >= signed || self.active_begins_with(next) => None,
+                None => self.hole_segment(next),
             };
             match segment {
                 Some(segment) if segment.records > 0 => {
@@ -303,6 +305,15 @@ impl Opening<'_> {
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// Whether the active segment goes on with that record: then no segment is missing, and
+    /// nobody needs to read the whole log for one that was given up.
+    fn active_begins_with(&self, seq: u64) -> bool {
+        let mut start = [0; 64];
+        let file = self.fs.open(&self.paths.active(), OpenMode::ReadOwn);
+        let read = file.and_then(|file| file.read_at(&mut start, 0));
+        read.is_ok_and(|read| crate::audit::record::peek_seq(&start[..read]) == Some(seq))
     }
 
     /// A segment that was given up as a whole.

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::audit::files::segment::Block;
-use crate::audit::tree::merkle::leaf_hash;
+use crate::clock::Timestamp;
 use crate::fsio::OsFs;
 
 /// A compressed segment of some records behind those before.
@@ -13,10 +13,9 @@ fn segment(first_seq: u64, records: u64, blocks: u64) -> Segment {
         let mut block = Block::empty(next, offset);
         let of_block = if nth + 1 == blocks { first_seq + records - next } else { 1 };
         for seq in next..next + of_block {
-            block.tree.append(leaf_hash(&seq.to_le_bytes()));
+            block.push(&seq.to_le_bytes(), Timestamp::from_micros(5));
         }
-        (block.records, block.raw_bytes, block.stored_bytes) = (of_block, 10 * of_block, 5);
-        (next, offset) = (next + of_block, offset + 5);
+        (next, offset) = (next + of_block, offset + block.stored_bytes);
         block
     });
     let blocks = blocks.collect();
