@@ -117,6 +117,7 @@ mod limits_told;
 mod mail_server;
 #[cfg(feature = "s3")]
 mod mapped_cloudtrail;
+mod mapped_kubernetes;
 mod mappings;
 mod model;
 mod monitor;
