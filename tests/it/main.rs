@@ -119,6 +119,7 @@ mod mail_server;
 mod mapped_cloudtrail;
 mod mapped_kubernetes;
 mod mappings;
+mod measured;
 mod model;
 mod monitor;
 mod nagios;
