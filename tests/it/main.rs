@@ -118,7 +118,9 @@ mod limits_told;
 mod mail_server;
 #[cfg(feature = "s3")]
 mod mapped_cloudtrail;
+mod mapped_kubernetes;
 mod mappings;
+mod measured;
 mod model;
 mod monitor;
 mod nagios;
