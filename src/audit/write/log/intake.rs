@@ -315,7 +315,8 @@ impl Session {
     /// refused, not limited, and no control character in it is replaced. Returns whether the event is in the
     /// batch. Otherwise the batch is as it was and nothing is counted: whoever reads ahead hands
     /// the line to [`prepare`](Self::prepare) when its turn comes.
-    pub(crate) fn prepare_ahead(&self, mut event: Event, batch: &mut Batch) -> bool {
+    #[doc(hidden)]
+    pub fn prepare_ahead(&self, mut event: Event, batch: &mut Batch) -> bool {
         let log = &self.log;
         if !self.exempt || log.0.is_forked() {
             return false;
