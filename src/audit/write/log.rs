@@ -77,7 +77,7 @@ struct Threads {
 
 impl AuditLog {
     /// Opens the log in `options.dir`, making it when there is none, and starts
-    /// its four threads: they write, keep house, wake those who wait, and publish
+    /// its five threads: they write, sign, keep house, wake those who wait, and publish
     /// the status page. `SIGXFSZ` and `SIGPIPE` are blocked in them: a limit on the
     /// size of files makes writes fail, and ends nobody's process.
     ///
@@ -91,10 +91,7 @@ impl AuditLog {
         let options = Arc::new(options);
         // Also for the threads, which inherit it.
         let _shelter = Shelter::enter();
-        let id_key = IdKey::random().map_err(|error| OpenError::Start {
-            dir: options.dir.clone(),
-            reason: format!("no random numbers: {error}"),
-        })?;
+        let id_key = IdKey::random();
         let (mut opened, ids) = recovery::open(&options, &id_key)?;
         let paths = LogPaths::new(&options.dir);
         let redactor = redactor(&options, &paths, &options.redact)?;
