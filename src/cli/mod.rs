@@ -33,7 +33,7 @@ use commands::{
     token, validate, verify, witness,
 };
 use context::Context;
-use exit::Exit;
+use exit::{CliError, Exit};
 use outcome::Reader;
 
 use crate::built;
@@ -92,33 +92,59 @@ enum ColorArg {
     Never,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    Record(record::RecordArgs),
-    Serve(serve::ServeArgs),
-    Health(health::HealthArgs),
-    Monitor(monitor::MonitorArgs),
-    Validate(validate::ValidateArgs),
-    Backup(backup::BackupArgs),
-    Archive(archive::ArchiveArgs),
-    Fleet(fleet::FleetArgs),
-    List(list::ListArgs),
-    Restore(restore::RestoreArgs),
-    Repair(repair::RepairArgs),
-    Diff(diff::DiffArgs),
-    Cleanup(cleanup::CleanupArgs),
-    Verify(verify::VerifyArgs),
-    Query(query::QueryArgs),
-    Open(open_page::OpenArgs),
-    Token(token::TokenArgs),
-    Prove(prove::ProveArgs),
-    Checkpoint(checkpoint::CheckpointArgs),
-    SupportBundle(support_bundle::SupportBundleArgs),
-    Key(key::KeyArgs),
-    Witness(witness::WitnessArgs),
-    Demo(demo::DemoArgs),
-    Completions(completions::CompletionsArgs),
-    Man(man::ManArgs),
+macro_rules! commands {
+    ($($variant:ident($args:ty) = $name:literal, $run:path;)*) => {
+        #[derive(Debug, Subcommand)]
+        enum Command {
+            $(#[command(name = $name)] $variant($args),)*
+        }
+
+        impl Command {
+            fn run(&self, context: &Context) -> Result<u8, CliError> {
+                match self {
+                    $(Self::$variant(args) => $run(context, args),)*
+                }
+            }
+        }
+
+        /// The program with that command only.
+        fn alone(name: &str) -> Option<clap::Command> {
+            let arguments = match name {
+                $($name => <$args as Args>::augment_args,)*
+                _ => return None,
+            };
+            let command = Global::augment_args(clap::Command::new("auditctl"));
+            Some(command.subcommand_required(true).subcommand(arguments(clap::Command::new(name.to_owned()))))
+        }
+    };
+}
+
+commands! {
+    Record(record::RecordArgs) = "record", record::run;
+    Serve(serve::ServeArgs) = "serve", serve::run;
+    Health(health::HealthArgs) = "health", health::run;
+    Monitor(monitor::MonitorArgs) = "monitor", monitor::run;
+    Validate(validate::ValidateArgs) = "validate", validate::run;
+    Backup(backup::BackupArgs) = "backup", backup::run;
+    Archive(archive::ArchiveArgs) = "archive", archive::run;
+    Fleet(fleet::FleetArgs) = "fleet", fleet::run;
+    List(list::ListArgs) = "list", list::run;
+    Restore(restore::RestoreArgs) = "restore", restore::run;
+    Repair(repair::RepairArgs) = "repair", repair::run;
+    Diff(diff::DiffArgs) = "diff", diff::run;
+    Cleanup(cleanup::CleanupArgs) = "cleanup", cleanup::run;
+    Verify(verify::VerifyArgs) = "verify", verify::run;
+    Query(query::QueryArgs) = "query", query::run;
+    Open(open_page::OpenArgs) = "open", open_page::run;
+    Token(token::TokenArgs) = "token", token::run;
+    Prove(prove::ProveArgs) = "prove", prove::run;
+    Checkpoint(checkpoint::CheckpointArgs) = "checkpoint", checkpoint::run;
+    SupportBundle(support_bundle::SupportBundleArgs) = "support-bundle", support_bundle::run;
+    Key(key::KeyArgs) = "key", key::run;
+    Witness(witness::WitnessArgs) = "witness", witness::run;
+    Demo(demo::DemoArgs) = "demo", demo::run;
+    Completions(completions::CompletionsArgs) = "completions", completions::run;
+    Man(man::ManArgs) = "man", man::run;
 }
 
 /// Runs the command line; the process's exit code.
@@ -143,11 +169,7 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Printer::plain().error(&notice);
         return Exit::Usage as u8;
     }
-    let parsed = command().try_get_matches_from(args);
-    let parsed = parsed.and_then(|matches| {
-        Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
-    });
-    let Cli { global, command } = match parsed {
+    let Cli { global, command } = match parse(args) {
         Ok(parsed) => parsed,
         Err(error) => return outcome::not_parsed(&Printer::plain(), args, &error),
     };
@@ -161,34 +183,23 @@ fn run_to_code(args: &[OsString]) -> u8 {
         _ => Reader::Data,
     };
     let is_health = matches!(command, Command::Health(_));
-    let done = match command {
-        Command::Record(args) => record::run(&context, &args),
-        Command::Serve(args) => serve::run(&context, &args),
-        Command::Health(args) => health::run(&context, &args),
-        Command::Monitor(args) => monitor::run(&context, &args),
-        Command::Validate(args) => validate::run(&context, &args),
-        Command::Backup(args) => backup::run(&context, &args),
-        Command::Archive(args) => archive::run(&context, &args),
-        Command::Fleet(args) => fleet::run(&context, &args),
-        Command::List(args) => list::run(&context, &args),
-        Command::Restore(args) => restore::run(&context, &args),
-        Command::Repair(args) => repair::run(&context, &args),
-        Command::Diff(args) => diff::run(&context, &args),
-        Command::Cleanup(args) => cleanup::run(&context, &args),
-        Command::Verify(args) => verify::run(&context, &args),
-        Command::Query(args) => query::run(&context, &args),
-        Command::Open(args) => open_page::run(&context, &args),
-        Command::Token(args) => token::run(&context, &args),
-        Command::Prove(args) => prove::run(&context, &args),
-        Command::Checkpoint(args) => checkpoint::run(&context, &args),
-        Command::SupportBundle(args) => support_bundle::run(&context, &args),
-        Command::Key(args) => key::run(&context, &args),
-        Command::Witness(args) => witness::run(&context, &args),
-        Command::Demo(args) => demo::run(&context, &args),
-        Command::Completions(args) => completions::run(&context, &args),
-        Command::Man(args) => man::run(&context, &args),
-    };
+    let done = command.run(&context);
     done.unwrap_or_else(|error| outcome::failed(&context.printer, &error, reader, is_health))
+}
+
+/// All commands with their flags take longer to make than `health` takes to look: where the first word is a command, that
+/// one alone is tried first. What it does not take is told by all of them.
+fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
+    let named = args.get(1).and_then(|word| word.to_str()).and_then(alone);
+    let parsed = named.and_then(|command| {
+        let matches = command.try_get_matches_from(args).ok()?;
+        Cli::from_arg_matches(&matches).ok()
+    });
+    if let Some(parsed) = parsed {
+        return Ok(parsed);
+    }
+    let matches = command().try_get_matches_from(args)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
 }
 
 /// The clap command: what is parsed, and what completions and manual pages are made of.

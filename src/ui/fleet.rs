@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::style::escape;
@@ -349,9 +350,38 @@ fn log_value(log: &LogReport) -> Value {
     })
 }
 
+/// The same for programs: `{"fleet": …}`.
+#[derive(Serialize)]
+struct Document<'a> {
+    fleet: Told<'a>,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    acknowledged: Vec<Value>,
+    acknowledgements_unused: u64,
+    at: Option<Timestamp>,
+    bytes: u64,
+    findings: Vec<Value>,
+    had_state: bool,
+    limits: Vec<String>,
+    // One by one: there may be very many.
+    #[serde(serialize_with = "log_values")]
+    logs: &'a [LogReport],
+    objects: u64,
+    partial: bool,
+    place: &'a str,
+    roster: Option<Value>,
+    verdict: &'static str,
+    versions: Value,
+}
+
+fn log_values<S: Serializer>(logs: &[LogReport], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(logs.iter().map(log_value))
+}
+
 /// The same for programs.
-#[must_use]
-pub fn fleet_verify_json(fleet: &Fleet) -> Value {
+pub fn fleet_verify_json(fleet: &Fleet) -> impl Serialize {
     let versions = match &fleet.versions {
         Versions::Unknown => json!({ "state": "unknown" }),
         Versions::NotKept => json!({ "state": "not_kept" }),
@@ -362,24 +392,27 @@ pub fn fleet_verify_json(fleet: &Fleet) -> Value {
         .roster
         .as_ref()
         .map(|(name, sequence, date)| json!({ "name": name, "sequence": sequence, "date": date }));
-    json!({ "fleet": {
-        "verdict": verdict(fleet),
-        "place": fleet.place,
-        "at": fleet.at,
-        "roster": roster,
-        "partial": fleet.is_partial,
-        "had_state": fleet.had_state,
-        "objects": fleet.objects,
-        "bytes": fleet.bytes,
-        "versions": versions,
-        "logs": fleet.logs.iter().map(log_value).collect::<Vec<_>>(),
-        "findings": fleet.findings.iter().map(finding_value).collect::<Vec<_>>(),
-        "acknowledged": fleet.acknowledged.iter().map(|known| json!({
-            "code": known.kind.code(), "object": known.object, "reason": known.reason,
-        })).collect::<Vec<_>>(),
-        "acknowledgements_unused": fleet.unused,
-        "limits": limits(fleet),
-    }})
+    let acknowledged = fleet.acknowledged.iter().map(|known| {
+        json!({ "code": known.kind.code(), "object": known.object, "reason": known.reason })
+    });
+    Document {
+        fleet: Told {
+            acknowledged: acknowledged.collect(),
+            acknowledgements_unused: fleet.unused,
+            at: fleet.at,
+            bytes: fleet.bytes,
+            findings: fleet.findings.iter().map(finding_value).collect(),
+            had_state: fleet.had_state,
+            limits: limits(fleet),
+            logs: &fleet.logs,
+            objects: fleet.objects,
+            partial: fleet.is_partial,
+            place: &fleet.place,
+            roster,
+            verdict: verdict(fleet),
+            versions,
+        },
+    }
 }
 
 /// The report that is filed, for people.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::audit::keys::checkpoint::{MAX_NOTE_BYTES, SignedCheckpoint, VerifierKey};
@@ -193,7 +194,7 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> {
     let filed = args.report.as_deref().map(Filed::at).transpose()?;
     let fleet = check(context, &args.check, filed.is_some())?;
     context.print(&match context.json {
-        true => format!("{}\n", ui::fleet_verify_json(&fleet)),
+        true => json_line(&ui::fleet_verify_json(&fleet))?,
         false => ui::fleet_verify_text(&fleet),
     })?;
     keep_evidence(&args.check, &fleet)?;
@@ -202,6 +203,17 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> {
         filed.write(ui::fleet_report_html(&fleet, &asked))?;
     }
     Ok(exit_code(&fleet))
+}
+
+fn json_line(document: &impl Serialize) -> Result<String, CliError> {
+    let text = serde_json::to_string(document).map_err(|error| {
+        CliError::new(
+            "json",
+            Exit::Failed,
+            format!("the answer cannot be written as JSON: {error}"),
+        )
+    })?;
+    Ok(text + "\n")
 }
 
 /// What was given from elsewhere.

@@ -5,19 +5,24 @@ import os
 import socket
 import stat
 import struct
+import sys
 from typing import Iterable, List, Optional
 
 from .errors import ForeignCollector
 
 _CREDENTIALS = struct.Struct("3i")
+# PyPy knows the option by no name. Where 17 is another option its value has another length, and says nothing.
+_PEERCRED: Optional[int] = getattr(socket, "SO_PEERCRED", 17 if sys.platform == "linux" else None)
 
 
 def peer_uid(stream: socket.socket) -> Optional[int]:
     """The user of whoever listens; None where the system does not say."""
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
+    if _PEERCRED is None:
         return None
-    _, uid, _ = _CREDENTIALS.unpack(stream.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size))
+    said = stream.getsockopt(socket.SOL_SOCKET, _PEERCRED, _CREDENTIALS.size)
+    if len(said) != _CREDENTIALS.size:
+        return None
+    _, uid, _ = _CREDENTIALS.unpack(said)
     return int(uid)
 
 
