@@ -34,6 +34,7 @@ use crate::audit::keys::KeyFiles;
 use crate::audit::paths::LogPaths;
 use crate::audit::read::error::ReadError;
 use crate::audit::read::query::{Answer, CacheUse, Engine, Query};
+use crate::audit::read::watch::{Unwatched, Watch};
 use crate::audit::record::id::IdKey;
 use crate::audit::record::redact::{RedactKeyError, Redactor};
 use crate::audit::record::refusal::{FORKED, RecordError};
@@ -344,10 +345,22 @@ impl AuditLog {
     /// # Errors
     /// See [`ReadError`].
     pub fn query(&self, query: &Query) -> Result<Answer, ReadError> {
+        self.query_watched(query, &Unwatched)
+    }
+
+    /// The same for who may lose interest before there is an answer.
+    ///
+    /// # Errors
+    /// [`ReadError::Interrupted`] then.
+    pub(crate) fn query_watched(
+        &self,
+        query: &Query,
+        watch: &dyn Watch,
+    ) -> Result<Answer, ReadError> {
         if self.0.is_forked() {
             return Err(ReadError::Forked);
         }
-        let answer = self.0.queries.query(query)?;
+        let answer = self.0.queries.query(query, watch)?;
         let page = &self.0.shared.page;
         page.add(
             match answer.effort.cache {
@@ -373,7 +386,7 @@ impl AuditLog {
         if self.0.is_forked() {
             return Err(ReadError::Forked);
         }
-        self.0.queries.read(query)
+        self.0.queries.read(query, &Unwatched)
     }
 
     /// Has the active segment sealed, soon.

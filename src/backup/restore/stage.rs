@@ -103,6 +103,7 @@ impl<'a> Staged<'a> {
                 Extent::ToTime(time) => Some(time),
                 _ => None,
             },
+            activity: false,
         };
         let source = found.open(fs, &request.identities, watch)?;
         let out = (!request.dry_run).then_some(&*dir);

@@ -49,6 +49,7 @@ use std::sync::Arc;
 
 use crate::audit::read::error::ReadError;
 use crate::audit::read::view::LogView;
+use crate::audit::read::watch::Unwatched;
 use crate::fsio::SharedFs;
 use view::View;
 
@@ -114,7 +115,7 @@ impl Reader {
         let mut tries = 0;
         loop {
             tries += 1;
-            match run::run(&self.view, query, self.bounds) {
+            match run::run(&self.view, query, self.bounds, &Unwatched) {
                 Err(ReadError::Pruned { .. }) if tries < TRIES => self.refresh()?,
                 done => return done,
             }

@@ -19,6 +19,7 @@ use super::sum::{Part, Sum, is_full};
 use super::unread::Whole;
 use super::view::View;
 use crate::audit::read::error::ReadError;
+use crate::audit::read::watch::Watch;
 use crate::audit::record::peek_seq;
 
 /// How much an answer may hold.
@@ -59,15 +60,21 @@ pub(super) fn pool() -> Option<&'static rayon::ThreadPool> {
 ///
 /// # Errors
 /// [`ReadError::Pruned`] when retention removed what was to be read: with a new
-/// view it can be asked again.
-pub(super) fn run(view: &View, query: &Query, bounds: Bounds) -> Result<Answer, ReadError> {
+/// view it can be asked again. [`ReadError::Interrupted`] where nobody wants it any more.
+pub(super) fn run(
+    view: &View,
+    query: &Query,
+    bounds: Bounds,
+    watch: &dyn Watch,
+) -> Result<Answer, ReadError> {
     let begun = Instant::now();
     let filter = query.filter.within(view.begin, view.end);
-    let mut sum = look((view, &filter), &query.want, None, (bounds, begun))?;
+    let mut sum = look((view, &filter), &query.want, None, (bounds, begun, watch))?;
     if !sum.is_cut
         && let Some(begin) = sum.found.again(query)
     {
-        let again = look((view, &filter), &query.want, Some((begin, &sum.found)), (bounds, begun))?;
+        let second = Some((begin, &sum.found));
+        let again = look((view, &filter), &query.want, second, (bounds, begun, watch))?;
         // Without the time for it the first one stands, which is about all of them.
         if again.is_cut {
             sum.effort.add(&again.effort);
@@ -86,7 +93,7 @@ fn look(
     (view, filter): (&View, &Filter),
     want: &Want,
     second: Option<(Sofar, &Sofar)>,
-    (bounds, begun): (Bounds, Instant),
+    (bounds, begun, watch): (Bounds, Instant, &dyn Watch),
 ) -> Result<Sum, ReadError> {
     let matcher = Matcher::new(filter);
     let order = match want {
@@ -107,6 +114,9 @@ fn look(
     let full = threads * 4;
     let mut wave = if matches!(want, Want::Records { .. }) { 1 } else { full };
     while !sum.is_done() {
+        if watch.interrupted() {
+            return Err(ReadError::Interrupted);
+        }
         if let Want::Summary(Overview { within: Some(within), .. }) = want
             && begun.elapsed() >= *within
         {
