@@ -72,7 +72,6 @@ struct Row {
     name: &'static str,
     seconds: f64,
     /// Of user and system time.
-    cpu: f64,
     peak_kib: u64,
     /// It did not do what it should.
     failed: Option<i32>,
@@ -257,7 +256,7 @@ impl Size {
                 peak_kib >> 10
             );
         }
-        self.rows.push(Row { name, seconds, cpu, peak_kib, failed });
+        self.rows.push(Row { name, seconds, peak_kib, failed });
     }
 }
 

@@ -152,9 +152,12 @@ impl<'a> Identified<'a> {
 
 /// What comes before the id, the id with its quotes, and, where the sender gave the time, that of
 /// acceptance.
+type IdParts<'l> = (&'l [u8], &'l [u8], Option<&'l [u8]>);
+
+/// The id of a line as the writer writes it.
 /// All of it stands at the end of the line, and nothing else of a line can look like it: in
 /// a string each quote has a backslash before it, and the members before are objects.
-fn id_of(line: &[u8]) -> Option<(&[u8], &[u8], Option<&[u8]>)> {
+fn id_of(line: &[u8]) -> Option<IdParts<'_>> {
     let mut rest = line.strip_suffix(b"}")?;
     let tail = rest.len().checked_sub(RECORDED_AT.len() + 27 + 1);
     let mut recorded_at = None;

@@ -47,7 +47,7 @@ const MAX_NOTED: usize = 256;
 const JOBS: usize = 4096;
 
 enum Job {
-    Sealed(Segment),
+    Sealed(Box<Segment>),
     /// The manifest is stored anew: another key signs, or a backup was made.
     Store,
     Stop,
@@ -109,7 +109,7 @@ impl Keeper {
         self.0.stored_bytes.fetch_add(segment.stored_bytes, Ordering::Relaxed);
         // The thread lives until the writer has stopped, so the inbox is there;
         // should it have panicked, opening the log adopts the file.
-        let _ = self.0.jobs.send(Job::Sealed(segment));
+        let _ = self.0.jobs.send(Job::Sealed(Box::new(segment)));
     }
 
     /// Bytes of all sealed segments as stored.
@@ -222,7 +222,7 @@ impl KeeperStart {
             let wait = if thread.ready() { Duration::ZERO } else { SECURITY_EVERY };
             match self.inbox.recv_timeout(wait) {
                 Ok(Job::Sealed(segment)) => {
-                    thread.note(segment);
+                    thread.note(*segment);
                     noted += 1;
                 }
                 Ok(Job::Store) => thread.store_needed = true,
@@ -296,7 +296,7 @@ impl Thread {
     fn finish(&mut self, inbox: &Receiver<Job>) {
         loop {
             match inbox.try_recv() {
-                Ok(Job::Sealed(segment)) => self.note(segment),
+                Ok(Job::Sealed(segment)) => self.note(*segment),
                 Ok(Job::Store) => self.store_needed = true,
                 Ok(Job::Stop) | Err(_) => break,
             }

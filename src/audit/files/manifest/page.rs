@@ -24,8 +24,9 @@ const MAX_PAGE_BYTES: u64 = 64 << 20;
 
 /// Pages that this process holds, by their log's id and their SHA-256: one that is read again
 /// is compared with its SHA-256, and not parsed once more.
-static HELD: LazyLock<Mutex<HashMap<(String, String), Weak<Vec<Segment>>>>> =
-    LazyLock::new(Mutex::default);
+static HELD: LazyLock<Mutex<Held>> = LazyLock::new(Mutex::default);
+
+type Held = HashMap<(String, String), Weak<Vec<Segment>>>;
 
 fn hold(log_id: &str, sha256: &str, segments: &Arc<Vec<Segment>>) {
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,13 +131,16 @@ pub(super) enum PageTrouble {
     Failed(ManifestError),
 }
 
+/// A page, and the segments in it.
+pub(super) type Listed = (PageEntry, Arc<Vec<Segment>>);
+
 /// Reads the pages that a manifest lists.
 pub(super) fn read_pages(
     fs: &dyn Fs,
     dir: &Path,
     log_id: &str,
     entries: Vec<PageEntry>,
-) -> Result<Vec<(PageEntry, Arc<Vec<Segment>>)>, PageTrouble> {
+) -> Result<Vec<Listed>, PageTrouble> {
     let read = |entry: PageEntry| {
         let path = dir.join(&entry.file);
         let invalid = |reason: String| {

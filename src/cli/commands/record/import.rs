@@ -197,7 +197,7 @@ impl Run<'_> {
         let mut on_their_way = OnTheirWay::default();
         loop {
             let next = windows.next(on_their_way.is_empty());
-            let Ok(Next::Window(mut window)) = next else {
+            let Ok(Next::Window(window)) = next else {
                 // Nothing is ready, or nothing follows: what was handed in comes first.
                 self.settle(&mut on_their_way, 0, sink, bar, tally)?;
                 match next? {
@@ -205,6 +205,7 @@ impl Run<'_> {
                     Next::Window(_) | Next::NotYet => continue,
                 }
             };
+            let mut window = *window;
             // Before anything is sent: what is interrupted is asked for by the import's id.
             self.save(false);
             let Some((log, batch)) = sink.log().zip(window.batch.take()) else {

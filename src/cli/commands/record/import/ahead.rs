@@ -90,7 +90,7 @@ impl Windows for Ahead {
     fn next(&mut self, may_wait: bool) -> Result<Next, CliError> {
         loop {
             if let Some(window) = self.ready.pop_front() {
-                return Ok(Next::Window(window));
+                return Ok(Next::Window(Box::new(window)));
             }
             let step = if may_wait {
                 self.steps.recv().map_err(|_| ended())?

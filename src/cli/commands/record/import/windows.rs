@@ -28,7 +28,7 @@ pub(super) struct Window {
 
 /// What comes next.
 pub(super) enum Next {
-    Window(Window),
+    Window(Box<Window>),
     /// Something that has not come yet.
     NotYet,
     End,
@@ -96,6 +96,6 @@ impl Windows for InTurn<'_> {
             }
         }
         let end = self.lines.mark();
-        Ok(Next::Window(Window { events, batch: None, bad, mark, end }))
+        Ok(Next::Window(Box::new(Window { events, batch: None, bad, mark, end })))
     }
 }
