@@ -408,7 +408,6 @@ fn nothing_is_made_of_records_that_the_tree_does_not_prove() {
     let dir = Dir::new();
     filled(&dir, 5, 4_000);
     let log = dir.log();
-    let asked = asked(&log, &mut Dice(21), 60);
     let manifest = manifest_of(&log);
     let file = log.join(&manifest.segments[0].file);
     let good = std::fs::read(&file).expect("read");
@@ -425,6 +424,7 @@ fn nothing_is_made_of_records_that_the_tree_does_not_prove() {
     assert_eq!(manifest_of(&log).segments[0].columns_sha256, None);
     assert_eq!(manifest_of(&log).segments[0].filters_sha256, None);
     std::fs::write(&file, &good).expect("written");
+    let asked = asked(&log, &mut Dice(21), 60);
     answers_are_the_same(&log, &asked, "the true records are back");
 }
 
@@ -469,11 +469,11 @@ fn verify_finds_columns_that_contradict_the_records_under_the_logs_own_signature
     // As it says: without the file all is well, and the writer makes another.
     std::fs::remove_file(&column_files(&log)[0]).expect("removed");
     assert!(checked(&log).passed());
-    let asked = asked(&log, &mut Dice(23), 40);
     let reopened = open(some_options(&dir));
     eventually("it is made again", || column_files(&log).len() == manifest.segments.len());
     reopened.close().expect("closed");
     assert!(checked(&log).passed());
+    let asked = asked(&log, &mut Dice(23), 40);
     answers_are_the_same(&log, &asked, "made again");
 }
 
@@ -491,12 +491,12 @@ fn a_log_of_a_version_without_columns_gets_them_and_retention_takes_them_along()
     // A crash between a removal's manifest and its files leaves some of no segment.
     let orphan = LogPaths::new(&log).columns(77);
     std::fs::write(&orphan, b"of no segment").expect("written");
-    let asked = asked(&log, &mut Dice(29), 40);
     let reopened = open(some_options(&dir));
     assert!(!orphan.exists());
     settled(&reopened);
     reopened.close().expect("closed");
     assert_eq!(column_files(&log).len(), manifest.segments.len());
+    let asked = asked(&log, &mut Dice(29), 40);
     answers_are_the_same(&log, &asked, "made afterwards");
     assert!(checked(&log).passed());
     // All of it is older than an hour by the clock of the next start.
