@@ -256,7 +256,7 @@ fn answers_are_the_same_with_columns_and_without() {
         let dir = Dir::new();
         filled(&dir, seed, 9_000);
         assert!(column_files(&dir.log()).len() > 2);
-        let asked = asked(&dir.log(), &mut Dice(seed * 31), 100);
+        let asked = asked(&dir.log(), &mut Dice(seed * 31), 60);
         blocks.0 += answers_are_the_same(&dir.log(), &asked, "all columns");
         let slow = asked.iter().flat_map(|(_, answers)| answers);
         blocks.1 += slow.map(|answer| answer.effort.blocks_read).sum::<u64>();
@@ -297,11 +297,11 @@ fn damaged_missing_and_foreign_columns_cost_only_speed() {
     filled(&dir, 5, 5_000);
     filled(&other, 6, 5_000);
     let (log, mut dice) = (dir.log(), Dice(99));
-    let asked = asked(&log, &mut dice, 25);
+    let asked = asked(&log, &mut dice, 15);
     let files = column_files(&log);
     let good: BTreeMap<&PathBuf, Vec<u8>> =
         files.iter().map(|path| (path, std::fs::read(path).expect("read"))).collect();
-    for round in 0..14 {
+    for round in 0..10 {
         for (nth, (path, good)) in good.iter().enumerate() {
             let mut bad = good.clone();
             match round {
@@ -345,7 +345,7 @@ fn forged_columns_are_not_believed_without_a_signature() {
     filled(&dir, 5, 4_000);
     filled(&other, 6, 4_000);
     let log = dir.log();
-    let asked = asked(&log, &mut Dice(17), 40);
+    let asked = asked(&log, &mut Dice(17), 25);
     let path = LogPaths::new(&log).manifest();
     let mut manifest = manifest_of(&log);
     let foreign = manifest_of(&other.log());
@@ -356,7 +356,8 @@ fn forged_columns_are_not_believed_without_a_signature() {
     manifest.signature = None;
     manifest.store(&OsFs, &path).expect("stored");
     answers_are_the_same(&log, &asked, "a manifest without a signature");
-    let stranger = SigningKey::generate("stranger").expect("a key");
+    let key = SigningKey::load(&OsFs, &log.join("audit.key")).expect("the key");
+    let stranger = SigningKey::generate(key.name()).expect("a key");
     manifest.sign(&stranger).expect("signed");
     manifest.store(&OsFs, &path).expect("stored");
     answers_are_the_same(&log, &asked, "a manifest that a stranger signed");
