@@ -71,7 +71,6 @@ struct Size {
 struct Row {
     name: &'static str,
     seconds: f64,
-    /// Of user and system time.
     peak_kib: u64,
     /// It did not do what it should.
     failed: Option<i32>,

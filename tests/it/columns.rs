@@ -256,7 +256,7 @@ fn answers_are_the_same_with_columns_and_without() {
         let dir = Dir::new();
         filled(&dir, seed, 9_000);
         assert!(column_files(&dir.log()).len() > 2);
-        let asked = asked(&dir.log(), &mut Dice(seed * 31), 100);
+        let asked = asked(&dir.log(), &mut Dice(seed * 31), 60);
         blocks.0 += answers_are_the_same(&dir.log(), &asked, "all columns");
         let slow = asked.iter().flat_map(|(_, answers)| answers);
         blocks.1 += slow.map(|answer| answer.effort.blocks_read).sum::<u64>();
@@ -297,11 +297,11 @@ fn damaged_missing_and_foreign_columns_cost_only_speed() {
     filled(&dir, 5, 5_000);
     filled(&other, 6, 5_000);
     let (log, mut dice) = (dir.log(), Dice(99));
-    let asked = asked(&log, &mut dice, 25);
+    let asked = asked(&log, &mut dice, 15);
     let files = column_files(&log);
     let good: BTreeMap<&PathBuf, Vec<u8>> =
         files.iter().map(|path| (path, std::fs::read(path).expect("read"))).collect();
-    for round in 0..14 {
+    for round in 0..10 {
         for (nth, (path, good)) in good.iter().enumerate() {
             let mut bad = good.clone();
             match round {
@@ -345,7 +345,7 @@ fn forged_columns_are_not_believed_without_a_signature() {
     filled(&dir, 5, 4_000);
     filled(&other, 6, 4_000);
     let log = dir.log();
-    let asked = asked(&log, &mut Dice(17), 40);
+    let asked = asked(&log, &mut Dice(17), 25);
     let path = LogPaths::new(&log).manifest();
     let mut manifest = manifest_of(&log);
     let foreign = manifest_of(&other.log());
@@ -357,7 +357,8 @@ fn forged_columns_are_not_believed_without_a_signature() {
     manifest.signature = None;
     manifest.store(&OsFs, &path).expect("stored");
     answers_are_the_same(&log, &asked, "a manifest without a signature");
-    let stranger = SigningKey::generate("stranger").expect("a key");
+    let key = SigningKey::load(&OsFs, &log.join("audit.key")).expect("the key");
+    let stranger = SigningKey::generate(key.name()).expect("a key");
     manifest.sign(&stranger).expect("signed");
     manifest.store(&OsFs, &path).expect("stored");
     answers_are_the_same(&log, &asked, "a manifest that a stranger signed");
@@ -409,7 +410,6 @@ fn nothing_is_made_of_records_that_the_tree_does_not_prove() {
     let dir = Dir::new();
     filled(&dir, 5, 4_000);
     let log = dir.log();
-    let asked = asked(&log, &mut Dice(21), 60);
     let manifest = manifest_of(&log);
     let file = log.join(&manifest.segments[0].file);
     let good = std::fs::read(&file).expect("read");
@@ -426,6 +426,7 @@ fn nothing_is_made_of_records_that_the_tree_does_not_prove() {
     assert_eq!(manifest_of(&log).segments[0].columns_sha256, None);
     assert_eq!(manifest_of(&log).segments[0].filters_sha256, None);
     std::fs::write(&file, &good).expect("written");
+    let asked = asked(&log, &mut Dice(21), 60);
     answers_are_the_same(&log, &asked, "the true records are back");
 }
 
@@ -471,11 +472,11 @@ fn verify_finds_columns_that_contradict_the_records_under_the_logs_own_signature
     // As it says: without the file all is well, and the writer makes another.
     std::fs::remove_file(&column_files(&log)[0]).expect("removed");
     assert!(checked(&log).passed());
-    let asked = asked(&log, &mut Dice(23), 40);
     let reopened = open(some_options(&dir));
     eventually("it is made again", || column_files(&log).len() == manifest.segments.len());
     reopened.close().expect("closed");
     assert!(checked(&log).passed());
+    let asked = asked(&log, &mut Dice(23), 40);
     answers_are_the_same(&log, &asked, "made again");
 }
 
@@ -493,12 +494,12 @@ fn a_log_of_a_version_without_columns_gets_them_and_retention_takes_them_along()
     // A crash between a removal's manifest and its files leaves some of no segment.
     let orphan = LogPaths::new(&log).columns(77);
     std::fs::write(&orphan, b"of no segment").expect("written");
-    let asked = asked(&log, &mut Dice(29), 40);
     let reopened = open(some_options(&dir));
     assert!(!orphan.exists());
     settled(&reopened);
     reopened.close().expect("closed");
     assert_eq!(column_files(&log).len(), manifest.segments.len());
+    let asked = asked(&log, &mut Dice(29), 40);
     answers_are_the_same(&log, &asked, "made afterwards");
     assert!(checked(&log).passed());
     // All of it is older than an hour by the clock of the next start.

@@ -21,7 +21,7 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
         micros,
         texts: [Some(event_type), actor, source, target, outcome],
     });
-    prop::collection::vec(row, 1..400)
+    prop::collection::vec(row, 1..200)
 }
 
 fn line(seq: u64, row: &Row) -> Vec<u8> {
@@ -69,6 +69,7 @@ fn opened(segment: &mut Segment, lines: &[Vec<u8>]) -> (tempfile::TempDir, Colum
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
     fn columns_have_what_the_records_have(rows in rows(), first_seq in 0..1_u64 << 40, in_block in 1_usize..90) {
         let (mut segment, lines) = segment(first_seq, &rows, in_block);

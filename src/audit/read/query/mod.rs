@@ -16,6 +16,7 @@ mod chunk;
 mod column;
 mod columnar;
 mod condition;
+mod counts;
 #[cfg(feature = "collector")]
 pub mod csv;
 mod document;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::columnar::{Counts, Rows};
+use super::counts::{Counts, Rows};
 use super::filter::{Overview, Query, Want};
 use super::groups::{Group, Groups, Name, name_of};
 use super::histogram::{Histogram, Series, Times};

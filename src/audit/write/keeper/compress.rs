@@ -8,13 +8,13 @@ use sha2::{Digest, Sha256};
 
 use super::Thread;
 use super::hints::Making;
+use crate::audit::files::examine::tree_of;
 use crate::audit::files::gzip::Packer;
 use crate::audit::files::manifest::Segment;
 use crate::audit::files::segment::Block;
 use crate::audit::state::security::SecurityKind;
 use crate::audit::state::status::Damage;
 use crate::audit::state::trouble::Trouble;
-use crate::audit::tree::merkle::Range;
 use crate::fsio::{FsFile, OpenMode, temporary_name};
 use crate::units::hex;
 
@@ -175,12 +175,4 @@ impl Thread {
         self.store_needed = true;
         self.store()
     }
-}
-
-pub(super) fn tree_of(lines: &[u8], first_seq: u64) -> Range {
-    let mut tree = Range::empty(first_seq);
-    for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        tree.append_line(line.strip_suffix(b"\n").unwrap_or(line));
-    }
-    tree
 }

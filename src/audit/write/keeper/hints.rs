@@ -7,9 +7,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 
-use super::compress::tree_of;
 use crate::audit::files::block_filter::{BlockFilters, filter_of};
 use crate::audit::files::columns::Builder;
+use crate::audit::files::examine::tree_of;
 use crate::audit::files::gzip::{MAX_MEMBER_BYTES, Unpacker};
 use crate::audit::files::manifest::{Manifest, Segment};
 use crate::audit::files::restore::sha256_hex;
