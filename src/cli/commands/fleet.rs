@@ -208,7 +208,7 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> {
 fn json_line(document: &impl Serialize) -> Result<String, CliError> {
     let text = serde_json::to_string(document).map_err(|error| {
         CliError::new(
-            "json",
+            "internal",
             Exit::Failed,
             format!("the answer cannot be written as JSON: {error}"),
         )

@@ -144,19 +144,19 @@ impl Compared {
     /// With what it was compared, and with what it was not, though `auditctl verify` would.
     fn sentences(&self, passed: bool) -> String {
         let some = [
-            (self.backups > 0).then(|| format!("of {}", count(self.backups, "backup"))),
+            (self.backups > 0).then(|| count(self.backups, "backup")),
             (self.pushed > 0).then(|| count(self.pushed, "pushed checkpoint")),
-            self.archive.then(|| "the one that the archive has".to_owned()),
-            self.witnesses.then(|| "the one that witnesses cosigned".to_owned()),
+            self.archive.then(|| "the archive's newest".to_owned()),
+            self.witnesses.then(|| "what witnesses cosigned".to_owned()),
         ];
         let some: Vec<String> = some.into_iter().flatten().collect();
         let mut text = match (some.is_empty(), passed) {
             (true, _) => "No signed head that is kept elsewhere was in reach.".to_owned(),
             (false, true) => {
-                format!("None of the signed heads in reach contradicts it: {}.", some.join(", "))
+                format!("None of the signed heads in reach ({}) contradicts it.", some.join(", "))
             }
             (false, false) => {
-                format!("It was compared with the signed heads in reach: {}.", some.join(", "))
+                format!("It was compared with the signed heads in reach ({}).", some.join(", "))
             }
         };
         if !self.unread.is_empty() {
@@ -281,7 +281,7 @@ mod tests {
             compared.note(Keeper::Backups, 64, vec!["b.json: it is empty".to_owned(); 4]);
         }
         let text = compared.sentences(true);
-        assert!(text.contains("contradicts it: of 192 backups, the one that the archive has."));
+        assert!(text.contains("in reach (192 backups, the archive's newest) contradicts it."));
         assert!(
             text.contains("NOT compared with: b.json") && text.contains("and 4 more"),
             "{text}"

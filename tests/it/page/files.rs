@@ -188,7 +188,7 @@ fn a_log_that_was_rolled_back_is_called_that() {
     assert_eq!(browser.count("[data-lane=Records] .range.anchored"), 0);
     browser.click_text(".verification button", "Verify now");
     let said = browser.until_text("[data-part=verification]", "Something is wrong");
-    assert!(said.contains("of 1 backup") && said.contains("has"), "{said}");
+    assert!(said.contains("(1 backup)") && said.contains("has"), "{said}");
     browser.open(&site.view("now"));
     browser.until_text("[data-part=verdict]", "Critical");
     // A command says the same.
