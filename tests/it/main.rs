@@ -43,6 +43,7 @@ mod bad_days;
 mod between_writes;
 mod browser;
 mod c2sp;
+mod callers;
 mod cli;
 mod clock;
 mod corpora;
@@ -147,6 +148,7 @@ mod query_cli;
 mod query_over_time;
 #[cfg(feature = "alerts")]
 mod receiver;
+mod record_ahead;
 mod record_cli;
 mod record_input;
 mod record_resume;
