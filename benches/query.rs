@@ -157,7 +157,8 @@ fn columnar(raw: &Path, sealed: &Path) {
         move || auditctl(sealed, &[&["query", "--direct"], args].concat())
     };
     let overview = || overview(sealed, &fields);
-    let questions: [(&str, &dyn Fn() -> Duration, Vec<String>); 4] = [
+    type Question<'a> = (&'a str, &'a dyn Fn() -> Duration, Vec<String>);
+    let questions: [Question<'_>; 4] = [
         ("--actor --count", &asks(&["--actor", ACTOR, "--count"]), vec![count]),
         ("--group-by actor", &asks(&["--group-by", "actor"]), vec![by("actor")]),
         ("--histogram", &asks(&["--histogram"]), vec![summary]),

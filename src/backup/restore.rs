@@ -407,12 +407,12 @@ impl Restorer {
             },
         };
         staged.sign(&mut journal);
-        // The writer makes them anew of what is there then, also if it is what was there before.
+        swap::swap(&*self.fs, &paths, &journal)
+            .map_err(io_error("put the backup in place in", dir))?;
+        // They are of other segments now, and nobody believes them. The writer makes new ones.
         for name in columns {
             let _ = self.fs.remove(&dir.join(name));
         }
-        swap::swap(&*self.fs, &paths, &journal)
-            .map_err(io_error("put the backup in place in", dir))?;
         if has_old {
             outcome.kept_in = Some(dir.join(&aside));
         } else {

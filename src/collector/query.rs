@@ -235,7 +235,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let log = AuditLog::open(Options::new(dir.path())).expect("opened");
         let harness = Harness::new(log, None).expect("a collector");
-        let (sender, ended) = std::sync::mpsc::channel();
+        let (sender, ended) = crossbeam_channel::bounded(2);
         harness.block_on(|hub| async move {
             let read = move |_: &Hub, _: Share, asker: &Asker| {
                 sender.send("begun").expect("somebody looks");

@@ -53,11 +53,11 @@ fn p1_what_64_waiting_callers_were_told_survives_kill_nine_at_any_moment() {
             .spawn()
             .expect("started");
         let lines = BufReader::new(child.stderr.take().expect("piped"));
-        let (tell, told) = std::sync::mpsc::channel();
+        let (tell, told) = crossbeam_channel::bounded(1);
         let reader = std::thread::spawn(move || {
             let mut found = Vec::new();
             for line in lines.lines().map_while(Result::ok) {
-                let _ = tell.send(());
+                let _ = tell.try_send(());
                 found.push(line);
             }
             found

@@ -1,7 +1,7 @@
 //! Columns beside compressed segments: an answer is the same with them and without, whatever
 //! somebody has made of them. Only how much is read differs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -88,18 +88,26 @@ fn fill(log: &AuditLog, dice: &mut Dice, events: u64) {
     receipts.into_iter().for_each(|receipt| assert!(receipt.wait().is_ok()));
 }
 
-/// All that is sealed has columns.
-fn settled(log: &AuditLog) {
+/// All that is sealed is in the manifest, and has columns.
+fn settled(log: &AuditLog, dir: &Path) {
+    let sealed = || -> BTreeSet<String> {
+        let names = std::fs::read_dir(dir).expect("a log");
+        let names = names.map(|entry| entry.expect("an entry").file_name().into_string());
+        let names = names.map(|name| name.expect("a name"));
+        let of = |name: String| name.get(6..26).map(str::to_owned);
+        names.filter(|name| name.starts_with("audit.0")).filter_map(of).collect()
+    };
     eventually("every segment has its columns", || {
         let manifest = log.manifest();
-        manifest.segments.iter().all(|segment| segment.columns_sha256.is_some())
+        manifest.segments.len() == sealed().len()
+            && manifest.segments.iter().all(|segment| segment.columns_sha256.is_some())
     });
 }
 
 fn filled(dir: &Dir, seed: u64, events: u64) {
     let log = open(some_options(dir));
     fill(&log, &mut Dice(seed), events);
-    settled(&log);
+    settled(&log, &dir.log());
     log.close().expect("closed");
 }
 
@@ -496,7 +504,7 @@ fn a_log_of_a_version_without_columns_gets_them_and_retention_takes_them_along()
     std::fs::write(&orphan, b"of no segment").expect("written");
     let reopened = open(some_options(&dir));
     assert!(!orphan.exists());
-    settled(&reopened);
+    settled(&reopened, &log);
     reopened.close().expect("closed");
     assert_eq!(column_files(&log).len(), manifest.segments.len());
     let asked = asked(&log, &mut Dice(29), 40);
@@ -524,7 +532,7 @@ fn a_backup_carries_no_columns_and_a_restored_log_gets_its_own() {
     let home = crate::backups::Home::new();
     home.record(900);
     let log = open(home.options());
-    settled(&log);
+    settled(&log, &home.log_dir());
     log.close().expect("closed");
     let made = home.back_up();
     let names = |dir: &Path| -> Vec<String> {
@@ -535,7 +543,7 @@ fn a_backup_carries_no_columns_and_a_restored_log_gets_its_own() {
     // Those that are there when the restore begins are of other segments by then.
     home.restore_as(&crate::backups::wanted()).expect("restored");
     let log = open(home.options());
-    settled(&log);
+    settled(&log, &home.log_dir());
     log.close().expect("closed");
     let asked = asked(&home.log_dir(), &mut Dice(53), 40);
     answers_are_the_same(&home.log_dir(), &asked, "restored");
@@ -574,7 +582,7 @@ fn answers_are_right_while_segments_are_sealed_and_get_their_columns() {
         // Through the cache, which completes what it has.
         assert_eq!(log.query(&query).expect("cached").found, Found::Count(alice));
     }
-    settled(&log);
+    settled(&log, &dir.log());
     assert!(column_files(&dir.log()).len() > 5);
     assert_eq!(log.query(&query).expect("cached").found, Found::Count(alice));
     log.close().expect("closed");

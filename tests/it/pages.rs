@@ -123,7 +123,8 @@ fn a_version_that_knows_no_pages_says_that_a_newer_one_made_the_manifest() {
 
 #[test]
 fn a_page_that_is_lost_or_forged_costs_no_record() {
-    let deeds: [(&str, fn(&Dir)); 6] = [
+    type Deed = (&'static str, fn(&Dir));
+    let deeds: [Deed; 6] = [
         ("removed", |dir| {
             let page = pages(&dir.log()).into_iter().nth(2).expect("a page");
             std::fs::remove_file(page).expect("removed");

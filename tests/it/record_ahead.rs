@@ -191,7 +191,11 @@ fn an_import_that_is_interrupted_by_sigint_goes_on_where_it_stopped() {
     let found = numbers(&dir);
     // Had it ended before, it began anew.
     let expected = (0..120_000_u64).cycle().take(found.len());
-    assert!(found.len() % 120_000 == 0 && found.iter().copied().eq(expected), "{}", found.len());
+    assert!(
+        found.len().is_multiple_of(120_000) && found.iter().copied().eq(expected),
+        "{}",
+        found.len()
+    );
 }
 
 #[test]

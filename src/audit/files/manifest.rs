@@ -197,6 +197,17 @@ pub enum ManifestError {
     },
 }
 
+/// Whether a file of the second format lists pages: without any it is another that is not known
+/// here.
+fn has_pages(text: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Listed {
+        #[serde(default)]
+        pages: Vec<serde::de::IgnoredAny>,
+    }
+    serde_json::from_slice(text).is_ok_and(|Listed { pages }| !pages.is_empty())
+}
+
 impl Manifest {
     /// Of a new log.
     #[must_use]
@@ -412,23 +423,22 @@ impl Manifest {
 
     /// What stands in the file itself.
     fn parse_file(text: &[u8]) -> Result<Self, DocumentError> {
-        let newer = match document::check_head(Kind::MANIFEST, text) {
-            Ok(()) => None,
+        let is_paged = match document::check_head(Kind::MANIFEST, text) {
+            Ok(()) => false,
             Err(newer @ DocumentError::Newer { .. }) => {
                 document::check_head(Kind::PAGED_MANIFEST, text)?;
-                Some(newer)
+                if !has_pages(text) {
+                    return Err(newer);
+                }
+                true
             }
             Err(error) => return Err(error),
         };
         document::check_unknown(text, MEMBERS)?;
         let mut manifest: Self = document::decode_checked(text)?;
-        match newer {
-            None if !manifest.pages.is_empty() => {
-                let reason = "it has pages, and is not of the format that has them";
-                return Err(DocumentError::Malformed(reason.to_owned()));
-            }
-            Some(newer) if manifest.pages.is_empty() => return Err(newer),
-            _ => {}
+        if !is_paged && !manifest.pages.is_empty() {
+            let reason = "it has pages, and is not of the format that has them";
+            return Err(DocumentError::Malformed(reason.to_owned()));
         }
         manifest.unknown = manifest.unknown.without_head();
         let follow = |two: &[PageEntry]| two[0].end_seq == two[1].first_seq;

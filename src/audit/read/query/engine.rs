@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::TRIES;
-use super::answer::{Answer, CacheUse, Effort, Found, pruned};
+use super::answer::{Answer, Bounds, CacheUse, Effort, Found, pruned};
 use super::cache::{CACHE_BYTES, Cache, CacheCounts, Missing, complete, missing, still_there};
 use super::filter::Query;
-use super::run::{Bounds, run};
+use super::run::run;
 use super::view::{Ledger, View};
 use crate::audit::read::error::ReadError;
 use crate::audit::read::view::LogView;

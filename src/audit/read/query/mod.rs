@@ -54,7 +54,7 @@ use crate::audit::read::watch::Unwatched;
 use crate::fsio::SharedFs;
 use view::View;
 
-pub use answer::{Answer, CacheUse, Effort, Found, GivenUp, History, Lines, MAX_DAMAGED};
+pub use answer::{Answer, Bounds, CacheUse, Effort, Found, GivenUp, History, Lines, MAX_DAMAGED};
 pub use cache::CACHE_BYTES;
 pub use column::{Cell, Column};
 pub use condition::{Condition, ConditionError, Operator, reads_as_itself};
@@ -67,7 +67,6 @@ pub(crate) use json::without;
 pub use pattern::Pattern;
 pub use question::Question;
 pub use request::{DEFAULT_LIMIT, MAX_TEXT_BYTES, MAX_TEXTS, Request, RequestError};
-pub use run::Bounds;
 pub use step::Step;
 pub use summary::{Counted, Summary, Value};
 pub(crate) use view::{Ledger, Listed};

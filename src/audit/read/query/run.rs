@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
-use super::answer::{Answer, Effort, Lines};
+use super::answer::{Answer, Bounds, Effort, Lines};
 use super::chunk::{Chunk, Worker};
 use super::columnar;
 use super::filter::{Filter, Order, Overview, Query, Want};
@@ -21,21 +21,6 @@ use super::view::View;
 use crate::audit::read::error::ReadError;
 use crate::audit::read::watch::Watch;
 use crate::audit::record::peek_seq;
-
-/// How much an answer may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// A page of records ends with the record that reaches so many bytes.
-    pub page_bytes: usize,
-    /// Groups, at most (`max_memory_events`).
-    pub groups: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { page_bytes: 1 << 20, groups: 10_000 }
-    }
-}
 
 /// The threads that read and match, for the whole process: as many as there are
 /// cores, of low priority, because the writer comes first.

@@ -2,11 +2,10 @@
 
 use std::time::Instant;
 
-use super::answer::{Answer, Effort, Found, GivenUp, Lines, MAX_DAMAGED, missing, pruned};
+use super::answer::{Answer, Bounds, Effort, Found, GivenUp, Lines, MAX_DAMAGED, missing, pruned};
 use super::columnar::Tally;
 use super::filter::{Query, Want};
 use super::matcher::Seen;
-use super::run::Bounds;
 use super::sofar::Sofar;
 use super::view::View;
 

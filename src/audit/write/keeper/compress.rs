@@ -1,7 +1,7 @@
 //! Sealed segments are compressed, block by block.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -30,6 +30,13 @@ struct Packed {
     beside: Making,
 }
 
+/// A segment that is compressed under a temporary name.
+struct Ready {
+    segment: Segment,
+    temporary: PathBuf,
+    beside: Making,
+}
+
 impl Thread {
     /// Compresses the first segments that are to be: one, or several small ones, since
     /// the manifest is stored for all of them together. The plain files go last, when the
@@ -43,48 +50,54 @@ impl Thread {
         let waiting: Vec<Segment> =
             waiting.filter(|segment| segment.wants_compression()).cloned().collect();
         drop(manifest);
-        let (mut packed, mut bytes) = (Vec::new(), 0);
+        let (mut ready, mut bytes) = (Vec::new(), 0);
         for segment in waiting {
             bytes += segment.raw_bytes;
-            if bytes > MAX_BYTES_TOGETHER && !packed.is_empty() {
+            if bytes > MAX_BYTES_TOGETHER && !ready.is_empty() {
                 break;
             }
             match self.compress(segment) {
-                Ok(Some(segment)) => packed.push(segment),
+                Ok(Some(one)) => ready.push(one),
                 // It is told, and what came before it is stored.
                 Ok(None) => break,
-                Err(error) if packed.is_empty() => return Err(error),
+                Err(error) if ready.is_empty() => return Err(error),
                 // The next step meets it again.
                 Err(_) => break,
             }
         }
-        if packed.is_empty() {
+        if ready.is_empty() {
             return Ok(());
         }
-        let fs = Arc::clone(&self.work.options.fs);
-        let dir = self.work.paths.dir.clone();
-        fs.sync_dir(&dir)?;
-        let sources: Vec<_> =
-            packed.iter().map(|segment| self.work.paths.sealed(segment.first_seq)).collect();
-        self.change(|manifest| {
-            packed.into_iter().for_each(|segment| manifest.segments.replace(segment));
-        });
+        let (fs, paths) = (Arc::clone(&self.work.options.fs), self.work.paths.clone());
+        for Ready { segment, temporary, .. } in &ready {
+            let target = paths.compressed(segment.first_seq);
+            if let Err(error) = fs.rename(temporary, &target) {
+                let _ = fs.remove(temporary);
+                return Err(error);
+            }
+            self.looks.made(&*fs, &target);
+        }
+        fs.sync_dir(&paths.dir)?;
+        let sources: Vec<_> = ready.iter().map(|one| paths.sealed(one.segment.first_seq)).collect();
+        for Ready { mut segment, beside, .. } in ready {
+            self.hints.write(&*fs, &paths, &segment, beside).note(&mut segment);
+            self.change(|manifest| manifest.segments.replace(segment));
+        }
         self.store_needed = true;
         self.store()?;
         for source in sources {
             fs.remove(&source)?;
         }
-        fs.sync_dir(&dir)
+        fs.sync_dir(&paths.dir)
     }
 
-    /// The segment as it is once it is compressed, beside its plain file; `None` where that
-    /// is not what was written.
-    fn compress(&mut self, segment: Segment) -> io::Result<Option<Segment>> {
+    /// The segment as it is once it is compressed; `None` where what is there is not what was
+    /// written.
+    fn compress(&mut self, segment: Segment) -> io::Result<Option<Ready>> {
         let fs = Arc::clone(&self.work.options.fs);
         let paths = self.work.paths.clone();
         let file = fs.open(&paths.dir.join(&segment.file), OpenMode::ReadOwn)?;
-        let target = paths.compressed(segment.first_seq);
-        let temporary = temporary_name(&target);
+        let temporary = temporary_name(&paths.compressed(segment.first_seq));
         let packed = match self.pack(&*file, &segment, &temporary) {
             Ok(packed) => packed,
             Err(error) => {
@@ -97,18 +110,14 @@ impl Thread {
             self.altered(&segment)?;
             return Ok(None);
         };
-        fs.rename(&temporary, &target)?;
-        self.looks.made(&*fs, &target);
-        let mut packed = Segment {
+        let segment = Segment {
             file: crate::audit::paths::sealed_name(segment.first_seq, true),
             stored_bytes: blocks.iter().map(|block| block.stored_bytes).sum(),
             blocks,
             sha256: Some(sha256),
             ..segment
         };
-        let noted = self.hints.write(&*fs, &paths, &packed, beside);
-        noted.note(&mut packed);
-        Ok(Some(packed))
+        Ok(Some(Ready { segment, temporary, beside }))
     }
 
     /// Writes the segment's blocks as gzip members; `None` when a block is not

@@ -285,7 +285,8 @@ fn a_list_of_pages_that_lies_is_refused() {
     let (dir, _, _) = stored();
     let path = dir.path().join(NAME);
     let good: Value = serde_json::from_slice(&std::fs::read(&path).expect("read")).expect("json");
-    let lies: [(&str, fn(&mut Value)); 7] = [
+    type Lie = (&'static str, fn(&mut Value));
+    let lies: [Lie; 7] = [
         ("a page twice", |it| {
             let first = it["pages"][0].clone();
             it["pages"].as_array_mut().expect("pages").insert(1, first);
