@@ -6,7 +6,7 @@
 //! say what the log must contain.
 //!
 //! It is stored anew with each segment that is sealed. So that this costs the same however
-//! many there are, a large one has its old segments in [pages](page): files that are written
+//! many there are, a large one has its old segments in pages: files that are written
 //! once, and whose SHA-256 stands in the signed manifest. It is then of format 2.
 
 mod page;
