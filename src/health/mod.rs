@@ -27,6 +27,7 @@ pub use elsewhere::{ArchiveNoted, BackupNoted, CopyNoted, Elsewhere};
 pub use found::{Findings, Found, FoundBy, next_steps, note_ended, note_verified};
 pub(crate) use gather::MAX_STATE_BYTES;
 pub use problem::Problem;
+#[cfg(feature = "application")]
 pub(crate) use reach::in_time_of;
 pub use reach::{InReach, Keeper, Reach};
 pub use report::{Check, HealthReport, Metadata, Metrics, Status, Summary};
