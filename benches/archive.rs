@@ -20,12 +20,9 @@ use auditctl::fsio::OsFs;
 #[path = "support/serving.rs"]
 mod serving;
 mod support;
-use serving::{
-    Collector, auditctl, hand_in, line, median, percentile, pipelined, settings, temporary,
-};
-use support::number;
-
-const PAIRS: usize = 9;
+use serving::{Collector, auditctl, hand_in, line, pipelined, settings};
+use support::pairs::{Machine, PAIRS, Pairs, Spread};
+use support::{number, temporary};
 
 fn main() {
     if std::env::args().any(|arg| arg == "--test") {
@@ -34,15 +31,12 @@ fn main() {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!("{cores} cores\n");
     let asked: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
-    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|arg| arg == name);
-    if wanted("writer") {
-        writer();
-    }
-    if wanted("lost") {
-        lost();
-    }
-    if wanted("verify") {
-        verify();
+    for (name, run) in [("writer", writer as fn()), ("lost", lost), ("verify", verify)] {
+        if asked.is_empty() || asked.iter().any(|arg| arg == name) {
+            let machine = Machine::watch();
+            run();
+            println!("  {machine}\n");
+        }
     }
 }
 
@@ -53,26 +47,16 @@ fn shipping(to: &Path) -> String {
 
 /// Events a second over the socket with and without an archive, in turn.
 fn writer() {
-    let (mut ratios, mut with_it, mut without) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..PAIRS {
+    let with_it = || {
         let bucket = temporary();
         let text = format!("{}{}", settings("commit"), shipping(bucket.path()));
-        let (ours, _) = pipelined(&text, 1_000_000);
-        let (bare, _) = pipelined(&settings("commit"), 1_000_000);
-        ratios.push(ours / bare);
-        with_it.push(ours);
-        without.push(bare);
-    }
+        pipelined(&text, 1_000_000).0
+    };
+    let pairs = Pairs::in_turn(with_it, || pipelined(&settings("commit"), 1_000_000).0);
     println!("1,000,000 events over the socket, commit durability, {PAIRS} pairs in turn");
-    println!("  with an archive     {:>12.0} events/s", median(with_it));
-    println!("  without             {:>12.0} events/s", median(without));
-    ratios.sort_by(f64::total_cmp);
-    println!(
-        "  ratio               {:>12.2} (from {:.2} to {:.2})\n",
-        median(ratios.clone()),
-        ratios[0],
-        ratios[PAIRS - 1]
-    );
+    println!("  with an archive     {:>12.0} events/s", pairs.first.median());
+    println!("  without             {:>12.0} events/s", pairs.second.median());
+    println!("  ratio               {:>12}", pairs.ratio);
 }
 
 /// Kills a host that records 200 events a second, at any moment, and looks how old the oldest
@@ -109,14 +93,15 @@ fn lost() {
         let end = position.map_or(0, |position| position.shipped.end());
         unshipped.retain(|(seq, _)| *seq >= end);
         let oldest = unshipped.first().map(|(_, at)| killed.duration_since(*at));
-        ages.push(oldest.unwrap_or_default());
+        ages.push(oldest.unwrap_or_default().as_secs_f64());
     }
     println!(
         "{kills} hosts lost, `interval` 1 s, 200 events/s: the oldest event that went with one"
     );
-    println!("  median              {:>12.2} s", percentile(ages.clone(), 0.5).as_secs_f64());
-    println!("  p99                 {:>12.2} s", percentile(ages.clone(), 0.99).as_secs_f64());
-    println!("  at most             {:>12.2} s\n", percentile(ages, 1.0).as_secs_f64());
+    let ages = Spread::of(ages);
+    println!("  median              {:>12.2} s", ages.median());
+    println!("  p99                 {:>12.2} s", ages.part(0.99));
+    println!("  at most             {:>12.2} s", ages.part(1.0));
 }
 
 /// `fleet verify` of one log, beside unpacking and hashing its lines.
@@ -130,23 +115,24 @@ fn verify() {
     let place = bucket.path().display().to_string();
     assert!(auditctl(dir.path()).args(["archive", &place]).status().unwrap().success());
     let hashed = "find data tail -name '*.gz' 2>/dev/null | sort | xargs zcat | sha256sum";
-    let (mut ratios, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..PAIRS {
+    let ours = || {
         let mut fleet = auditctl(dir.path());
         fleet.args(["fleet", "verify", &place, "--full"]).stderr(Stdio::null());
         let begun = Instant::now();
         // Keys that are known only from the bucket are a finding.
         assert!(matches!(fleet.status().unwrap().code(), Some(0 | 1)));
-        ours.push(begun.elapsed().as_secs_f64());
-        let begun = Instant::now();
+        begun.elapsed().as_secs_f64()
+    };
+    let theirs = || {
         let mut shell = Command::new("sh");
         shell.args(["-c", hashed]).current_dir(bucket.path()).stdout(Stdio::null());
+        let begun = Instant::now();
         assert!(shell.status().unwrap().success());
-        theirs.push(begun.elapsed().as_secs_f64());
-        ratios.push(ours.last().unwrap() / theirs.last().unwrap());
-    }
+        begun.elapsed().as_secs_f64()
+    };
+    let pairs = Pairs::in_turn(ours, theirs);
     println!("{events} events, {PAIRS} pairs in turn");
-    println!("  fleet verify        {:>12.2} s", median(ours));
-    println!("  zcat | sha256sum    {:>12.2} s", median(theirs));
-    println!("  ratio               {:>12.2}\n", median(ratios));
+    println!("  fleet verify        {:>12.2} s", pairs.first.median());
+    println!("  zcat | sha256sum    {:>12.2} s", pairs.second.median());
+    println!("  ratio               {:>12}", pairs.ratio);
 }

@@ -1,8 +1,8 @@
 //! Backup and restore beside what people use: `cargo bench --bench backup`.
 //!
 //! The log is the real events of the fixture, repeated to `BENCH_LOG_MB` (default
-//! 200), in `BENCH_DIR`. Every program runs in turn, five times; medians. Peers that
-//! are not installed are named, never guessed.
+//! 200), in `BENCH_DIR`. Every program runs in turn, nine times; medians, and the ratio to ours in
+//! each round. Peers that are not installed are named, never guessed.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 use auditctl::audit::files::gzip::{Packer, Unpacker};
 
 mod support;
-use support::{ROUNDS, fill, fixture, median, number};
+use support::{fill, fixture, median, number};
+
+/// Rounds, in each of which every program runs once.
+const PAIRS: usize = 9;
 
 fn main() {
     if std::env::args().any(|arg| arg == "--test") {
@@ -26,7 +29,7 @@ fn main() {
         None => tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("{megabytes} MB of W2, {cores} cores, medians of {ROUNDS}");
+    println!("{megabytes} MB of W2, {cores} cores, medians of {PAIRS}");
     blocks();
     let sealed = home.path().join("sealed");
     let active = home.path().join("active");
@@ -38,47 +41,95 @@ fn main() {
     let gz = home.path().join("raw.ndjson.gz");
     println!("\n{bytes} bytes of lines\n");
 
-    let mut table = Vec::new();
-    for (name, args) in [
-        ("gzip -6", &["gzip", "-6", "-c"][..]),
-        ("pigz -p2 -6", &["pigz", "-p2", "-6", "-c"]),
-        ("igzip -1", &["igzip", "-1", "-c"]),
-    ] {
-        table.push((name, args.to_vec(), raw.clone(), gz.clone()));
-    }
-    for (name, args, from, to) in &table {
-        match median(|| filter(args, from, to)) {
-            Some(took) => row(name, took, bytes, to.metadata().unwrap().len()),
-            None => println!("{name:28} not installed"),
-        }
-    }
-    for (name, log) in [("backup, all to compress", &active), ("backup, all sealed", &sealed)] {
-        let out = home.path().join(format!("backups-{}", log.file_name().unwrap().display()));
-        let took = median(|| Some(ours(&["backup"], log, &out))).unwrap();
-        row(name, took, bytes, newest(&out).metadata().unwrap().len());
-    }
+    let sealed_out = home.path().join("backups-sealed");
+    let active_out = home.path().join("backups-active");
+    let pack = |name: &'static str, args: &'static [&'static str]| {
+        let (from, to) = (raw.clone(), gz.clone());
+        let run = Box::new(move || {
+            let took = filter(args, &from, &to)?;
+            Some((took, to.metadata().unwrap().len()))
+        });
+        Contender { name, run }
+    };
+    let back_up = |name: &'static str, log: &Path, out: &Path| {
+        let (log, out) = (log.to_owned(), out.to_owned());
+        let run = Box::new(move || {
+            let took = ours(&["backup", "--full"], &log, &out);
+            Some((took, newest(&out).metadata().unwrap().len()))
+        });
+        Contender { name, run }
+    };
+    in_turn(
+        bytes,
+        vec![
+            back_up("backup, all to compress", &active, &active_out),
+            pack("pigz -p2 -6", &["pigz", "-p2", "-6", "-c"]),
+            pack("gzip -6", &["gzip", "-6", "-c"]),
+            pack("igzip -1", &["igzip", "-1", "-c"]),
+            back_up("backup, all sealed", &sealed, &sealed_out),
+        ],
+    );
 
-    println!();
     filter(&["gzip", "-6", "-c"], &raw, &gz).unwrap();
-    for (name, args) in [
-        ("gzip -dc", &["gzip", "-dc"][..]),
-        ("pigz -dc", &["pigz", "-dc"]),
-        ("igzip -dc", &["igzip", "-dc"]),
-    ] {
-        let to = home.path().join("out.ndjson");
-        match median(|| filter(args, &gz, &to)) {
-            Some(took) => row(name, took, bytes, bytes),
-            None => println!("{name:28} not installed"),
-        }
-    }
-    let out = home.path().join("backups-sealed");
+    let unpack = |name: &'static str, args: &'static [&'static str]| {
+        let (from, to) = (gz.clone(), home.path().join("out.ndjson"));
+        let run = Box::new(move || Some((filter(args, &from, &to)?, bytes)));
+        Contender { name, run }
+    };
     let target = home.path().join("restored");
-    let took = median(|| {
+    let restore = move || {
         let _ = std::fs::remove_dir_all(&target);
         let to = target.to_string_lossy().into_owned();
-        Some(ours(&["restore", "latest", "--target", &to], &sealed, &out))
-    });
-    row("restore, all checks", took.unwrap(), bytes, bytes);
+        Some((ours(&["restore", "latest", "--target", &to], &sealed, &sealed_out), bytes))
+    };
+    in_turn(
+        bytes,
+        vec![
+            Contender { name: "restore, all checks", run: Box::new(restore) },
+            unpack("gzip -dc", &["gzip", "-dc"]),
+            unpack("pigz -dc", &["pigz", "-dc"]),
+            unpack("igzip -dc", &["igzip", "-dc"]),
+        ],
+    );
+}
+
+/// One of those that are run in turn: how long it took, and how much it made of it.
+struct Contender<'a> {
+    name: &'static str,
+    run: Box<dyn FnMut() -> Option<(Duration, u64)> + 'a>,
+}
+
+/// Runs them in turn, so often; medians, and by how much the first is faster in each round.
+fn in_turn(raw: u64, mut all: Vec<Contender<'_>>) {
+    let mut times: Vec<Vec<(Duration, u64)>> = vec![Vec::new(); all.len()];
+    for _ in 0..PAIRS {
+        for (contender, times) in all.iter_mut().zip(&mut times) {
+            times.extend((contender.run)());
+        }
+    }
+    println!();
+    let first = times[0].clone();
+    for (contender, times) in all.iter().zip(&times) {
+        let Some((_, stored)) = times.last() else {
+            println!("{:28} not installed", contender.name);
+            continue;
+        };
+        let mut sorted: Vec<Duration> = times.iter().map(|(took, _)| *took).collect();
+        sorted.sort();
+        row(contender.name, sorted[sorted.len() / 2], raw, *stored);
+        let pairs = times.iter().zip(&first);
+        let mut ratios: Vec<f64> =
+            pairs.map(|((its, _), (ours, _))| its.as_secs_f64() / ours.as_secs_f64()).collect();
+        ratios.sort_by(f64::total_cmp);
+        println!(
+            "{:28} its time to that of the first: {:.2}, from {:.2} to {:.2} in {} pairs",
+            "",
+            ratios[ratios.len() / 2],
+            ratios[0],
+            ratios[ratios.len() - 1],
+            ratios.len()
+        );
+    }
 }
 
 fn row(name: &str, took: Duration, raw: u64, stored: u64) {

@@ -2,8 +2,8 @@
 //! how soon it acknowledges one, and how long `health` takes beside a large log.
 //!
 //! `cargo bench --bench collector`. Real processes, a real disk; every figure is
-//! a median of runs made in turn. Nothing is asserted here. `BENCH_DIR` says
-//! where the logs go (default: the working directory), `BENCH_LOG_MB` how large
+//! a median of runs made in turn, and each run says whether the machine was quiet. Nothing is
+//! asserted here. `BENCH_DIR` says where the logs go, `BENCH_LOG_MB` how large
 //! the log beside `health` is (default: 1000). After `--`: only `health`, `socket`,
 //! `latency`, `ids` or `pages`.
 
@@ -18,43 +18,48 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use auditctl::audit::state::status::{StatusSnapshot, Word};
 use auditctl::audit::{AuditLog, Durability, Event, Options};
 
 #[path = "support/serving.rs"]
 mod serving;
-use serving::{
-    CLIENTS, Collector, auditctl, hand_in, line, median, percentile, pipelined, settings, temporary,
-};
+mod support;
+use serving::{CLIENTS, Collector, auditctl, hand_in, line, pipelined, settings};
+use support::pairs::{Machine, PAIRS, Pairs, Spread};
+use support::temporary;
 
-const RUNS: usize = 5;
-
-/// How long one event takes to be acknowledged, and one write with fdatasync.
-fn latency(rounds: usize) -> (Duration, Duration, Duration, Duration) {
+/// How long one event takes to be acknowledged, and one write with fdatasync: runs of so many
+/// each, in turn. The middle, and the value below which 99 of 100 are.
+fn latency() -> [(f64, f64); 2] {
+    const RUN: usize = 50;
+    const RUNS: usize = 10;
     let dir = temporary();
     let _collector = Collector::start(dir.path(), "[rate_limit]\nenabled = false\n");
     let stream = UnixStream::connect(dir.path().join("logs/audit.sock")).unwrap();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let file = std::fs::File::create(dir.path().join("bare")).unwrap();
-    let (mut ours, mut bare, mut answer) = (Vec::new(), Vec::new(), String::new());
-    let mut offset = 0;
-    for n in 0..rounds {
-        let line = line(n);
-        let begun = Instant::now();
-        (&stream).write_all(line.as_bytes()).unwrap();
-        answer.clear();
-        reader.read_line(&mut answer).unwrap();
-        ours.push(begun.elapsed());
-        let begun = Instant::now();
-        file.write_all_at(line.as_bytes(), offset).unwrap();
-        file.sync_data().unwrap();
-        bare.push(begun.elapsed());
-        offset += line.len() as u64;
+    let (mut ours, mut bare, mut answer, mut offset) = (Vec::new(), Vec::new(), String::new(), 0);
+    for run in 0..RUNS {
+        for n in 0..RUN {
+            let line = line(run * RUN + n);
+            let begun = Instant::now();
+            (&stream).write_all(line.as_bytes()).unwrap();
+            answer.clear();
+            reader.read_line(&mut answer).unwrap();
+            ours.push(begun.elapsed().as_secs_f64());
+        }
+        // As many bytes as a record of it has.
+        let line = line(run) + &"x".repeat(100);
+        for _ in 0..RUN {
+            let begun = Instant::now();
+            file.write_all_at(line.as_bytes(), offset).unwrap();
+            file.sync_data().unwrap();
+            bare.push(begun.elapsed().as_secs_f64());
+            offset += line.len() as u64;
+        }
     }
-    let both = |values: &Vec<Duration>| {
-        (percentile(values.clone(), 0.5), percentile(values.clone(), 0.99))
-    };
-    let ((ours, ours_99), (bare, bare_99)) = (both(&ours), both(&bare));
-    (ours, ours_99, bare, bare_99)
+    let (ours, bare) = (Spread::of(ours), Spread::of(bare));
+    [(ours.median(), bare.median()), (ours.part(0.99), bare.part(0.99))]
 }
 
 /// A log of that size in 50 MiB segments, and a collector on it.
@@ -84,23 +89,23 @@ fn timed(command: &mut Command) -> Duration {
 
 fn main() {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    println!("{cores} cores, medians of {RUNS} runs in turn\n");
+    println!("{cores} cores, medians of {PAIRS} runs in turn\n");
     let asked: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
-    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|arg| arg == name);
-    if wanted("health") {
-        health();
+    if asked.iter().any(|arg| arg == "--test") {
+        return;
     }
-    if wanted("socket") {
-        socket();
-    }
-    if wanted("latency") {
-        acknowledgement();
-    }
-    if wanted("ids") {
-        ids();
-    }
-    if wanted("pages") {
-        pages();
+    for (name, run) in [
+        ("health", health as fn()),
+        ("socket", socket),
+        ("latency", acknowledgement),
+        ("ids", ids),
+        ("pages", pages),
+    ] {
+        if asked.is_empty() || asked.iter().any(|arg| arg == name) {
+            let machine = Machine::watch();
+            run();
+            println!("  {machine}\n");
+        }
     }
 }
 
@@ -137,42 +142,37 @@ impl Session {
 
 /// Events a second over the socket with and without ten pages that look as the page does, in turn.
 fn pages() {
-    const PAGES: usize = 10;
-    const PAIRS: usize = 9;
-    const EVERY: Duration = Duration::from_secs(2);
-    let (mut ratios, mut with_them, mut without) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..PAIRS {
-        let [looked_at, alone] = [true, false].map(|is_open| {
-            let dir = temporary();
-            let _collector = Collector::start_at(dir.path(), &settings("commit"), "127.0.0.1:0");
-            let session = Session::open(dir.path());
-            let over = AtomicBool::new(!is_open);
-            std::thread::scope(|scope| {
-                for page in 0..PAGES {
-                    let (session, over) = (&session, &over);
-                    scope.spawn(move || {
-                        // Not all at the same moment.
-                        std::thread::sleep(EVERY.mul_f64(page as f64 / PAGES as f64));
-                        while !over.load(Ordering::Relaxed) {
-                            session.get("/v1/status");
-                            session.get("/v1/events?limit=50");
-                            std::thread::sleep(EVERY);
-                        }
-                    });
-                }
-                let rate = hand_in(dir.path(), 2_000_000, &line);
-                over.store(true, Ordering::Relaxed);
-                rate
-            })
-        });
-        ratios.push(looked_at / alone);
-        with_them.push(looked_at);
-        without.push(alone);
-    }
+    let pairs = Pairs::in_turn(|| looked_at(10), || looked_at(0));
     println!("2,000,000 events over the socket, commit durability, {PAIRS} pairs in turn");
-    println!("  {PAGES} pages open       {:>12.0} events/s", median(with_them));
-    println!("  none                {:>12.0} events/s", median(without));
-    println!("  ratio               {:>12.3}\n", median(ratios));
+    println!("  ten pages open      {:>12.0} events/s", pairs.first.median());
+    println!("  none                {:>12.0} events/s", pairs.second.median());
+    println!("  ratio               {:>12}", pairs.ratio);
+}
+
+/// Events a second while so many pages are open.
+fn looked_at(pages: usize) -> f64 {
+    const EVERY: Duration = Duration::from_secs(2);
+    let dir = temporary();
+    let _collector = Collector::start_at(dir.path(), &settings("commit"), "127.0.0.1:0");
+    let session = Session::open(dir.path());
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for page in 0..pages {
+            let (session, over) = (&session, &over);
+            scope.spawn(move || {
+                // Not all at the same moment.
+                std::thread::sleep(EVERY.mul_f64(page as f64 / pages as f64));
+                while !over.load(Ordering::Relaxed) {
+                    session.get("/v1/status");
+                    session.get("/v1/events?limit=50");
+                    std::thread::sleep(EVERY);
+                }
+            });
+        }
+        let rate = hand_in(dir.path(), 2_000_000, &line);
+        over.store(true, Ordering::Relaxed);
+        rate
+    })
 }
 
 /// The event of [`line`], with an id of its own.
@@ -183,76 +183,101 @@ fn with_id(n: usize) -> String {
 /// What ids cost: events a second with and without, and how long it takes to open a log of so many.
 fn ids() {
     const IDS: usize = 1_000_000;
-    let settings = settings("interval");
-    let (mut ratios, mut starts) = (Vec::new(), Vec::new());
-    for with in [true, false] {
+    let rate = |line: &(dyn Fn(usize) -> String + Sync)| {
         let dir = temporary();
-        let mut collector = Collector::start(dir.path(), &settings);
-        hand_in(dir.path(), IDS, if with { &with_id } else { &line });
-        let peak = collector.peak_kib();
-        for _ in 0..RUNS {
-            collector.stop();
-            let begun = Instant::now();
-            collector = Collector::start(dir.path(), &settings);
-            starts.push(begun.elapsed().as_secs_f64());
-        }
-        println!("{IDS} events, each with an id: {with}");
-        println!("  ready again after   {:>12.2} s", median(std::mem::take(&mut starts)));
-        println!("  collector           {:>12.1} MiB at its peak", peak as f64 / 1024.0);
+        let _collector = Collector::start(dir.path(), &settings("interval"));
+        hand_in(dir.path(), 400_000, line)
+    };
+    let pairs = Pairs::in_turn(|| rate(&with_id), || rate(&line));
+    println!("400,000 events over the socket, interval durability, {PAIRS} pairs in turn");
+    println!("  each with an id     {:>12.0} events/s", pairs.first.median());
+    println!("  none                {:>12.0} events/s", pairs.second.median());
+    println!("  ratio               {:>12}", pairs.ratio);
+    let [with, without] = [&with_id as &(dyn Fn(usize) -> String + Sync), &line].map(|line| {
+        let dir = temporary();
+        let mut collector = Collector::start(dir.path(), &settings("interval"));
+        hand_in(dir.path(), IDS, line);
+        let full = collector.peak_kib();
+        collector.stop();
+        (dir, full, 0)
+    });
+    let mut logs = [with, without];
+    let mut open = |nth: usize| {
+        let begun = Instant::now();
+        let mut collector = Collector::start(logs[nth].0.path(), &settings("interval"));
+        let took = begun.elapsed().as_secs_f64();
+        logs[nth].2 = collector.peak_kib().max(logs[nth].2);
+        collector.stop();
+        took
+    };
+    let pairs = Pairs::of((0..PAIRS).map(|_| (open(0), open(1))));
+    println!("A collector is ready again on a log of {IDS} events");
+    println!("  each with an id     {:>12.2} s", pairs.first.median());
+    println!("  none                {:>12.2} s", pairs.second.median());
+    println!("  ratio               {:>12}", pairs.ratio);
+    for (name, (_, full, opened)) in ["each with an id", "none"].iter().zip(&logs) {
+        let (full, opened) = (*full as f64 / 1024.0, *opened as f64 / 1024.0);
+        println!("  {name:<19} {full:>12.1} MiB at most, {opened:.1} MiB when it opens again");
     }
-    for _ in 0..9 {
-        let mut rates = [0.0, 0.0];
-        for (rate, with) in rates.iter_mut().zip([true, false]) {
-            let dir = temporary();
-            let _collector = Collector::start(dir.path(), &settings);
-            *rate = hand_in(dir.path(), 200_000, if with { &with_id } else { &line });
-        }
-        ratios.push(rates[0] / rates[1]);
-    }
-    println!("  with ids to without {:>12.2} times the events a second\n", median(ratios));
 }
 
+/// Over the socket, beside a loop that writes as many bytes as the log got, and syncs as often.
 fn socket() {
-    let (mut interval, mut commit, mut peak) = (Vec::new(), Vec::new(), 0);
-    for _ in 0..RUNS {
-        for (durability, rates) in [("interval", &mut interval), ("commit", &mut commit)] {
-            let (rate, kib) = pipelined(&settings(durability), 400_000);
-            rates.push(rate);
-            peak = peak.max(kib);
-        }
-    }
+    const EVENTS: usize = 400_000;
+    let (mut peak, mut batches) = (0, Vec::new());
+    let mut pair = || {
+        let dir = temporary();
+        let collector = Collector::start(dir.path(), &settings("commit"));
+        let page = dir.path().join("logs/audit.status");
+        let before = StatusSnapshot::read(&page).unwrap();
+        let rate = hand_in(dir.path(), EVENTS, &line);
+        let after = StatusSnapshot::read(&page).unwrap();
+        peak = peak.max(collector.peak_kib());
+        let grown = |word| after.get(word) - before.get(word);
+        let (syncs, bytes) = (grown(Word::Syncs), grown(Word::BytesWritten));
+        batches.push(EVENTS as f64 / syncs as f64);
+        let file = std::fs::File::create(dir.path().join("bare")).unwrap();
+        (rate, EVENTS as f64 / support::bare_loop(&file, &mut 0, syncs, bytes))
+    };
+    let pairs = Pairs::of((0..PAIRS).map(|_| pair()));
+    let batch = Spread::of(batches).median();
     println!("W1 over the socket, {CLIENTS} clients, pipelined, until the last is acknowledged");
-    println!("  interval durability {:>12.0} events/s", median(interval));
-    println!("  commit durability   {:>12.0} events/s", median(commit));
-    println!("  collector           {:>12.1} MiB at its peak\n", peak as f64 / 1024.0);
+    println!("  commit durability   {:>12.0} events/s, {batch:.0} a sync", pairs.first.median());
+    println!("  bare write+sync     {:>12.0} events/s", pairs.second.median());
+    println!("  ratio               {:>12}", pairs.ratio);
+    let rate = || pipelined(&settings("interval"), EVENTS).0;
+    println!(
+        "  interval durability {:>12.0} events/s",
+        Spread::of((0..PAIRS).map(|_| rate()).collect()).median()
+    );
+    println!("  collector           {:>12.1} MiB at its peak", peak as f64 / 1024.0);
 }
 
 fn acknowledgement() {
-    let (ours, ours_99, bare, bare_99) = latency(2_000);
-    println!("One event after another over the socket, in turn with a bare write and fdatasync");
-    println!("  acknowledged        median {ours:>9.0?}  p99 {ours_99:>9.0?}");
-    println!("  bare                median {bare:>9.0?}  p99 {bare_99:>9.0?}");
-    println!(
-        "  ratio               median {:>9.2}  p99 {:>9.2}",
-        ours.as_secs_f64() / bare.as_secs_f64(),
-        ours_99.as_secs_f64() / bare_99.as_secs_f64()
-    );
+    let measured: Vec<[(f64, f64); 2]> = (0..PAIRS).map(|_| latency()).collect();
+    println!("One event after another over the socket, beside one write and fdatasync");
+    for (at, name) in ["median", "p99"].into_iter().enumerate() {
+        let pairs = Pairs::of(measured.iter().map(|pair| pair[at]));
+        println!("  {name:<7} acknowledged {:>11.0} µs", pairs.first.median() * 1e6);
+        println!("  {name:<7} bare         {:>11.0} µs", pairs.second.median() * 1e6);
+        println!("  {name:<7} ratio        {:>11}", pairs.ratio);
+    }
 }
 
 fn health() {
-    let megabytes = std::env::var("BENCH_LOG_MB").map_or(1_000, |text| text.parse().unwrap());
+    let megabytes = support::number("BENCH_LOG_MB", 1_000);
     let dir = temporary();
     large_log(dir.path(), megabytes);
     let _collector = Collector::start(dir.path(), "");
+    let time = |args: &[&str]| timed(auditctl(dir.path()).args(args)).as_secs_f64() * 1e3;
     let (mut health, mut version, mut monitor) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..RUNS * 10 {
-        health.push(timed(auditctl(dir.path()).args(["health", "--json"])).as_secs_f64());
-        let args = ["monitor", "--once", "--json"];
-        monitor.push(timed(auditctl(dir.path()).args(args)).as_secs_f64());
-        version.push(timed(auditctl(dir.path()).arg("--version")).as_secs_f64());
+    for _ in 0..50 {
+        health.push(time(&["health", "--json"]));
+        monitor.push(time(&["monitor", "--once", "--json"]));
+        version.push(time(&["--version"]));
     }
     println!("From start to exit, beside a collector on a log of {megabytes} MB");
-    println!("  health --json       {:>12.2} ms", median(health) * 1e3);
-    println!("  monitor --once      {:>12.2} ms", median(monitor) * 1e3);
-    println!("  --version           {:>12.2} ms\n", median(version) * 1e3);
+    println!("  health --json       {:>12.2} ms", Spread::of(health).median());
+    println!("  monitor --once      {:>12.2} ms", Spread::of(monitor).median());
+    println!("  --version           {:>12.2} ms", Spread::of(version).median());
 }

@@ -59,6 +59,18 @@ fn main() {
     println!("\na condition in the details, counted; plain lines");
     let ours = direct(&active, &["--where", "details.awsRegion = us-east-1", "--count"]);
     row("auditctl query --where", Some(ours), ours);
+    let region = "select count(*) from t where details.awsRegion = 'us-east-1'";
+    row("DuckDB, the column declared", duckdb(&raw, region), ours);
+    let ours = direct(&active, &["--group-by", "details.awsRegion"]);
+    row("auditctl query --group-by details", Some(ours), ours);
+    let region = "select details.awsRegion, count(*) from t group by 1";
+    row("DuckDB, the column declared", duckdb(&raw, region), ours);
+
+    println!("\nall records; plain lines");
+    let ours = direct(&active, &["--limit", "0", "--format", "ndjson"]);
+    row("auditctl query --format ndjson", Some(ours), ours);
+    let csv = direct(&active, &["--limit", "0", "--format", "csv"]);
+    row("auditctl query --format csv", Some(csv), ours);
 
     println!("\nsealed and compressed");
     let ours = direct(&sealed, &["--actor", ACTOR, "--count"]);
@@ -72,6 +84,7 @@ fn main() {
     let files = format!("zcat {}/audit.0*.gz | rg -c '\"actor\":\"{ACTOR}\"'", path(&sealed));
     row("zcat | rg -c", peer(ROUNDS, &["sh", "-c", &files]), ours);
     blocks_read(&sealed);
+    columnar(&raw, &sealed);
 
     println!("\nverification");
     let ours = verify(&sealed, &[]);
@@ -115,7 +128,7 @@ fn duckdb(raw: &Path, select: &str) -> Option<Duration> {
         "import duckdb, time\n\
          c = duckdb.connect(config={{'threads': 2}})\n\
          c.execute(\"create view t as select * from read_json('{}', format='newline_delimited', \
-         columns={{'actor': 'VARCHAR'}})\")\n\
+         columns={{'actor': 'VARCHAR', 'details': 'STRUCT(awsRegion VARCHAR)'}})\")\n\
          b = time.perf_counter(); c.execute(\"\"\"{select}\"\"\").fetchall()\n\
          print(time.perf_counter() - b)",
         path(raw)
@@ -126,6 +139,119 @@ fn duckdb(raw: &Path, select: &str) -> Option<Duration> {
         text.trim().parse().ok().map(Duration::from_secs_f64)
     })
 }
+
+/// What columns answer, beside DuckDB on Parquet of the same records.
+fn columnar(raw: &Path, sealed: &Path) {
+    println!(
+        "\nsealed and compressed, {PAIRS} pairs in turn with DuckDB on Parquet of the records"
+    );
+    let Some(parquet) = parquet(raw) else { return println!("DuckDB is not installed") };
+    let fields = ["event_type", "actor", "source", "outcome", "target"];
+    let summary =
+        "select date_trunc('hour', timestamp::timestamp), count(*) from t group by 1".to_owned();
+    let by = |field: &str| format!("select {field}, count(*) from t group by 1");
+    let count = format!("select count(*) from t where actor = '{ACTOR}'");
+    let all: Vec<String> =
+        std::iter::once(summary.clone()).chain(fields.iter().map(|field| by(field))).collect();
+    let asks = |args: &'static [&'static str]| {
+        move || auditctl(sealed, &[&["query", "--direct"], args].concat())
+    };
+    let overview = || overview(sealed, &fields);
+    type Question<'a> = (&'a str, &'a dyn Fn() -> Duration, Vec<String>);
+    let questions: [Question<'_>; 4] = [
+        ("--actor --count", &asks(&["--actor", ACTOR, "--count"]), vec![count]),
+        ("--group-by actor", &asks(&["--group-by", "actor"]), vec![by("actor")]),
+        ("--histogram", &asks(&["--histogram"]), vec![summary]),
+        ("over time and by five fields", &overview, all),
+    ];
+    for (name, ours, selects) in questions {
+        let mut pairs: Vec<(f64, f64)> = Vec::new();
+        for _ in 0..PAIRS {
+            let took = ours().as_secs_f64();
+            let Some(peer) = of_parquet(&parquet, &selects) else { return };
+            pairs.push((took, peer.as_secs_f64()));
+        }
+        let sorted = |mut of: Vec<f64>| {
+            of.sort_by(f64::total_cmp);
+            of
+        };
+        let ratios = sorted(pairs.iter().map(|(ours, peer)| ours / peer).collect());
+        let ours = sorted(pairs.iter().map(|pair| pair.0).collect())[PAIRS / 2];
+        let peer = sorted(pairs.iter().map(|pair| pair.1).collect())[PAIRS / 2];
+        println!(
+            "{name:32} {ours:.4} s, DuckDB {peer:.4} s: {:.2} of its time ({:.2} to {:.2})",
+            ratios[PAIRS / 2],
+            ratios[0],
+            ratios[PAIRS - 1]
+        );
+    }
+    let bytes = |suffix: &str| -> u64 {
+        let files = std::fs::read_dir(sealed).unwrap().map(|entry| entry.unwrap());
+        let files = files.filter(|file| file.file_name().to_str().unwrap().ends_with(suffix));
+        files.map(|file| file.metadata().unwrap().len()).sum()
+    };
+    let (columns, filters, segments) = (bytes(".columns"), bytes(".filter"), bytes(".log.gz"));
+    let percent = |part: u64| part as f64 * 100.0 / segments as f64;
+    println!(
+        "columns are {:.2}% of the compressed segments, block filters {:.2}%",
+        percent(columns),
+        percent(filters)
+    );
+}
+
+/// The engine alone: the command line has no option for it.
+fn overview(sealed: &Path, fields: &[&str]) -> Duration {
+    let begun = Instant::now();
+    let fs: SharedFs = std::sync::Arc::new(OsFs);
+    let mut reader = Reader::open(&fs, sealed, Bounds::default()).unwrap();
+    let by = fields.iter().map(|field| (*field).to_owned()).collect();
+    let request = Request { buckets: Some(60), by, ..Request::default() };
+    reader.query(&request.resolve(Default::default()).unwrap()).unwrap();
+    begun.elapsed()
+}
+
+/// The records of a plain file as Parquet, as DuckDB writes it.
+fn parquet(raw: &Path) -> Option<std::path::PathBuf> {
+    let target = raw.with_extension("parquet");
+    let fields = ["timestamp", "event_type", "actor", "source", "target", "outcome"];
+    let declared = fields.map(|field| format!("'{field}': 'VARCHAR'")).join(", ");
+    let script = format!(
+        "import duckdb\n\
+         c = duckdb.connect(config={{'threads': 2}})\n\
+         c.execute(\"copy (select * from read_json('{}', format='newline_delimited', \
+         columns={{{declared}, 'details': 'JSON'}})) to '{}' (format parquet, compression zstd)\")",
+        path(raw),
+        path(&target)
+    );
+    python(&script).map(|_| target)
+}
+
+/// The time of the statements alone, one after the other.
+fn of_parquet(parquet: &Path, selects: &[String]) -> Option<Duration> {
+    let statements: String = selects
+        .iter()
+        .map(|select| format!("c.execute(\"\"\"{select}\"\"\").fetchall()\n"))
+        .collect();
+    let script = format!(
+        "import duckdb, time\n\
+         c = duckdb.connect(config={{'threads': 2}})\n\
+         c.execute(\"create view t as select * from read_parquet('{}')\")\n\
+         b = time.perf_counter()\n\
+         {statements}\
+         print(time.perf_counter() - b)",
+        path(parquet)
+    );
+    python(&script)?.trim().parse().ok().map(Duration::from_secs_f64)
+}
+
+fn python(script: &str) -> Option<String> {
+    let python = std::env::var("DUCKDB_PYTHON").ok()?;
+    let output = Command::new(&python).args(["-c", script]).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Pairs that are taken in turn.
+const PAIRS: usize = 9;
 
 fn auditctl(log: &Path, args: &[&str]) -> Duration {
     let begun = Instant::now();

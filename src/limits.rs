@@ -6,6 +6,7 @@
 use crate::access::{self, MAX_TOKENS};
 use crate::alerts::{MAX_JOURNAL_HEADER_BYTES, MAX_STATUS_BYTES, MIN_JOURNAL_BYTES};
 use crate::audit::files::block_filter::MAX_BYTES as MAX_FILTERS_BYTES;
+use crate::audit::files::columns::MAX_PART_BYTES;
 use crate::audit::files::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES};
 use crate::audit::files::leaves::MAX_BYTES as MAX_LEAVES_BYTES;
 use crate::audit::files::manifest::MAX_BYTES as MAX_MANIFEST_BYTES;
@@ -231,6 +232,13 @@ pub const TABLE: &[Limit] = &[
         "bytes",
         "the filters of one segment",
         "none are used",
+    ),
+    limit(
+        "audit.<first>.columns",
+        MAX_PART_BYTES as u64,
+        "bytes",
+        "a part, unpacked",
+        "none of the file are used",
     ),
     limit(
         "security_events.log",

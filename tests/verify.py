@@ -540,12 +540,12 @@ def spans(text):
     return found
 
 
-def signed_text(raw, kind, origin, size):
+def signed_text(raw, kind, origin, size, form=1):
     """What a signature in a file is about: the file's bytes with `null` in its place."""
     text = raw.decode()
     begin, end = spans(text)["signature"]
     digest = sha256(text[:begin].encode(), b"null", text[end:].encode()).hex()
-    return f"{kind} v1\n{origin}\n{size}\n{digest}\n"
+    return f"{kind} v{form}\n{origin}\n{size}\n{digest}\n"
 
 
 def seq_of(line):
@@ -645,13 +645,40 @@ def is_stored(segment):
     return not segment["blocks"] or any("hole" not in block for block in segment["blocks"])
 
 
+def read_manifest(path):
+    """The manifest, with the segments of its pages before its own."""
+    manifest = read_json(path)
+    # Format 2 is one with pages; without any, it is another that is not known here.
+    paged = manifest.get("format") == 2 and bool(manifest.get("pages"))
+    check_head({**manifest, "format": 1} if paged else manifest, "auditctl/manifest", path)
+    segments, end = [], None
+    for page in manifest.get("pages", []):
+        name = page["file"]
+        raw = read(os.path.join(os.path.dirname(path), name))
+        if hashlib.sha256(raw).hexdigest() != page["sha256"]:
+            raise Wrong(f"{name}: not the page that the manifest lists")
+        if name != f"audit.{page['first_seq']:020}.page.{page['sha256'][:16]}":
+            raise Wrong(f"{name}: not the name of that page")
+        stored = read_document(os.path.join(os.path.dirname(path), name), "auditctl/manifest-page")
+        of_page = stored["segments"]
+        last = of_page[-1]["first_seq"] + of_page[-1]["records"]
+        if stored["log_id"] != manifest["log_id"] or end not in (None, page["first_seq"]):
+            raise Wrong(f"{name}: not a page of this manifest")
+        if (of_page[0]["first_seq"], last) != (page["first_seq"], page["end_seq"]):
+            raise Wrong(f"{name}: it holds other records than the manifest says")
+        segments, end = segments + of_page, page["end_seq"]
+    removed = manifest["pruned"]["end"]
+    segments = [s for s in segments if s["first_seq"] + s["records"] > removed]
+    return {**manifest, "segments": segments + manifest["segments"]}
+
+
 class Log:
     def __init__(self, directory, wanted):
         self.directory = directory
         self.manifest = NO_MANIFEST
         self.own = OwnRecords()
         if os.path.exists(path := os.path.join(directory, "audit.manifest.json")):
-            self.manifest = read_document(path, "auditctl/manifest")
+            self.manifest = read_manifest(path)
             packed = [s for s in self.manifest["segments"] if s["file"].endswith(".gz") and is_stored(s)]
             if any("sha256" not in s for s in packed):
                 raise Wrong("audit.manifest.json: a packed segment has no SHA-256")
@@ -834,7 +861,7 @@ def check_manifest_signature(directory, log, keys, origin):
     end = segments[-1]["first_seq"] + segments[-1]["records"] if segments else log.manifest["pruned"]["end"]
     signed = Note(signature, "audit.manifest.json")
     raw = read(os.path.join(directory, "audit.manifest.json"))
-    if signed.text != signed_text(raw, "auditctl/manifest", origin, end):
+    if signed.text != signed_text(raw, "auditctl/manifest", origin, end, log.manifest["format"]):
         raise Wrong("audit.manifest.json: its signature is of something else")
     keys.check_later(signed, (log.manifest["epoch"], end))
 

@@ -2,9 +2,12 @@
 
 #![allow(dead_code)]
 
+pub(crate) mod pairs;
+
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use auditctl::audit::{AuditLog, Batch, Durability, Options, Origin, ParseMode, Via};
 
@@ -19,6 +22,25 @@ pub(crate) fn missing(program: &str) {
 
 pub(crate) fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// A directory on the disk that is measured.
+pub(crate) fn temporary() -> tempfile::TempDir {
+    let dir = std::env::var_os("BENCH_DIR").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
+    tempfile::tempdir_in(dir).unwrap()
+}
+
+/// Appends so many bytes to a file in so many writes, each with an `fdatasync`: what a log does
+/// at least that keeps what it is told. `end` is where the file ends. Returns the seconds.
+pub(crate) fn bare_loop(file: &std::fs::File, end: &mut u64, syncs: u64, bytes: u64) -> f64 {
+    let batch = vec![b'x'; (bytes / syncs) as usize];
+    let begun = Instant::now();
+    for _ in 0..syncs {
+        file.write_all_at(&batch, *end).unwrap();
+        file.sync_data().unwrap();
+        *end += batch.len() as u64;
+    }
+    begun.elapsed().as_secs_f64()
 }
 
 pub(crate) fn median(mut run: impl FnMut() -> Option<Duration>) -> Option<Duration> {

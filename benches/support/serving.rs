@@ -6,24 +6,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use crate::support::temporary;
 
 pub(crate) const CLIENTS: usize = 4;
-
-pub(crate) fn temporary() -> tempfile::TempDir {
-    let dir = std::env::var_os("BENCH_DIR").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
-    tempfile::tempdir_in(dir).unwrap()
-}
-
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-pub(crate) fn percentile(mut values: Vec<Duration>, part: f64) -> Duration {
-    values.sort();
-    values[((values.len() - 1) as f64 * part) as usize]
-}
 
 pub(crate) fn auditctl(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_auditctl"));

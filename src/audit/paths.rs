@@ -46,6 +46,12 @@ impl LogPaths {
         self.dir.join(format!("audit.{first_seq:020}.filter"))
     }
 
+    /// What the records of a compressed segment have in the fields that questions name.
+    #[must_use]
+    pub fn columns(&self, first_seq: u64) -> PathBuf {
+        self.dir.join(format!("audit.{first_seq:020}.columns"))
+    }
+
     /// The manifest.
     #[must_use]
     pub fn manifest(&self) -> PathBuf {
@@ -229,9 +235,38 @@ pub fn parse_sealed_name(name: &str) -> Option<(u64, bool)> {
 /// The first seq of the segment whose block filters have that name.
 #[must_use]
 pub fn parse_filter_name(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix("audit.")?.strip_suffix(".filter")?;
+    parse_beside(name, ".filter")
+}
+
+/// The first seq of the segment whose columns have that name.
+#[must_use]
+pub fn parse_columns_name(name: &str) -> Option<u64> {
+    parse_beside(name, ".columns")
+}
+
+fn parse_beside(name: &str, suffix: &str) -> Option<u64> {
+    let digits = name.strip_prefix("audit.")?.strip_suffix(suffix)?;
     let plain = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
     if plain { digits.parse().ok() } else { None }
+}
+
+/// `audit.<first seq, 20 digits>.page.<16 hex digits>`: a page of the manifest, by the
+/// first record of its first segment and the beginning of its SHA-256.
+#[must_use]
+pub fn page_name(first_seq: u64, sha256: &str) -> String {
+    format!("audit.{first_seq:020}.page.{sha256:.16}")
+}
+
+/// Whether the name is that of a page of the manifest.
+#[must_use]
+pub fn is_page_name(name: &str) -> bool {
+    let Some((digits, rest)) = name.strip_prefix("audit.").and_then(|n| n.split_at_checked(20))
+    else {
+        return false;
+    };
+    let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    digits.bytes().all(|b| b.is_ascii_digit())
+        && rest.strip_prefix(".page.").is_some_and(|hex| hex.len() == 16 && hex.bytes().all(is_hex))
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::audit::files::facts::Facts;
 use crate::audit::files::gzip::Unpacker;
 use crate::audit::files::segment::Block;
 use crate::audit::keys::Keyring;
+use crate::audit::read::verify::Activity;
 use crate::audit::read::watch::Watch;
 use crate::audit::record::{peek_seq, peek_times};
 use crate::audit::tree::merkle::{Hash, Range};
@@ -84,6 +85,8 @@ pub(crate) struct Wanted {
     pub(crate) ranges: Vec<(u64, u64)>,
     /// The tree up to the first record that was accepted after this.
     pub(crate) until: Option<Timestamp>,
+    /// What the records say, counted.
+    pub(crate) activity: bool,
 }
 
 /// What an archive holds.
@@ -110,6 +113,8 @@ pub(crate) struct Content {
     pub(crate) first_after: Option<u64>,
     /// What the log's own records in it say.
     pub(crate) said: Facts,
+    /// What all of them say, where that was wanted.
+    pub(crate) activity: Option<Activity>,
 }
 
 impl Content {
@@ -193,6 +198,7 @@ struct Place {
 struct Opened {
     block: Block,
     raw: Vec<u8>,
+    activity: Option<Activity>,
 }
 
 /// Reads the archive to its end.
@@ -224,6 +230,7 @@ pub(crate) fn read(
         watch.advance(bytes.len() as u64);
         let begin = group[0].offset;
         let (raw_hash, stretches) = (&mut pass.raw_hash, source.stretches);
+        let counts = wanted.activity;
         // The lines' own checksum is one long chain: it runs beside the rest.
         let ((), opened) = rayon::join(
             || waiting.drain(..).for_each(|member| raw_hash.update(&member.raw)),
@@ -232,14 +239,18 @@ pub(crate) fn read(
                     .par_iter()
                     .map_init(Unpacker::new, |unpacker, place| {
                         let from = (place.offset - begin) as usize;
-                        open(unpacker, place, &bytes[from..from + place.bytes], stretches)
+                        let member = &bytes[from..from + place.bytes];
+                        open(unpacker, place, member, (stretches, counts))
                             .map_err(|what| (place.stretch, what))
                     })
                     .collect::<Result<Vec<Opened>, (usize, ArchiveFault)>>()
             },
         );
-        for (place, member) in group.iter().zip(opened.map_err(fault)?) {
+        for (place, mut member) in group.iter().zip(opened.map_err(fault)?) {
             pass.add(place, &member).map_err(|what| fault((place.stretch, what)))?;
+            if let Some((all, more)) = pass.activity.as_mut().zip(member.activity.take()) {
+                all.merge(more);
+            }
             waiting.push(member);
         }
     }
@@ -281,7 +292,7 @@ fn open(
     unpacker: &mut Unpacker,
     place: &Place,
     member: &[u8],
-    stretches: &[Stretch],
+    (stretches, counts): (&[Stretch], bool),
 ) -> Result<Opened, ArchiveFault> {
     let fault = |reason: String| ArchiveFault::Member {
         member: place.number,
@@ -297,7 +308,8 @@ fn open(
     }
     let stored = (place.within, member.len() as u64);
     let block = examine(&raw, first_seq, stored).map_err(|error| fault(error.to_string()))?;
-    Ok(Opened { block, raw })
+    let activity = counts.then(|| Activity::of(&raw, first_seq, u64::MAX));
+    Ok(Opened { block, raw, activity })
 }
 
 struct Pass<'a> {
@@ -313,6 +325,7 @@ struct Pass<'a> {
     ranges: BTreeMap<(u64, u64), Range>,
     first_after: Option<u64>,
     said: Facts,
+    activity: Option<Activity>,
     /// How many of the holes have been passed.
     passed: usize,
 }
@@ -338,6 +351,7 @@ impl<'a> Pass<'a> {
             ranges,
             first_after: None,
             said: Facts::default(),
+            activity: wanted.activity.then(Activity::default),
             passed: 0,
         };
         pass.note_size();
@@ -386,7 +400,7 @@ impl<'a> Pass<'a> {
     }
 
     fn add(&mut self, place: &Place, member: &Opened) -> Result<(), ArchiveFault> {
-        let Opened { block, raw } = member;
+        let Opened { block, raw, .. } = member;
         self.pass_holes(block.first_seq);
         let fault = |reason: String| ArchiveFault::Member {
             member: place.number,
@@ -552,6 +566,7 @@ impl<'a> Pass<'a> {
                 .collect(),
             first_after: self.first_after,
             said: self.said,
+            activity: self.activity,
         })
     }
 }

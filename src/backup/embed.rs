@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::directory::BackupDir;
 use super::heads::{Heads, MAX_HEADS, heads};
 use super::holder::Holder;
+use crate::audit::files::manifest::InOneFile;
 use crate::audit::state::status::Mode;
 use crate::audit::write::options::retention_after;
 use crate::audit::{DiskThresholds, Durability, Options, RateLimit, RetentionRule};
@@ -155,6 +156,7 @@ impl From<&Settings> for Options {
             query_cache_size: *query_cache_size,
             max_memory_events: *max_memory_events,
             accept_corruption: false,
+            in_one_file: InOneFile::default(),
             fs: Arc::new(OsFs),
             clock: Arc::new(SystemClock),
         }

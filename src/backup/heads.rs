@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
@@ -23,6 +24,8 @@ use crate::json_place::JsonError;
 
 /// So many backups are looked at by those who have time, the newest by name.
 pub const MAX_HEADS: usize = 256;
+/// So many are read at a time by those who want all of them.
+const AT_A_TIME: usize = 64;
 /// Names that lie further ahead are looked at last, in microseconds.
 const AHEAD: i64 = 24 * 3_600 * 1_000_000;
 /// So much of a metadata file is read at first, then more, then no more: `type`,
@@ -53,6 +56,34 @@ pub struct Heads {
 /// # Errors
 /// When the directory cannot be listed.
 pub fn heads(fs: &dyn Fs, dir: &Path, log_id: Option<&str>, most: usize) -> io::Result<Heads> {
+    let ids = ids(fs, dir)?;
+    let newest = ids.len().saturating_sub(most);
+    let found = read(fs, dir, log_id, &ids[newest..]);
+    Ok(Heads { backups: ids.len(), ..found })
+}
+
+/// The same of all backups, the newest first, so many at a time: what is in memory does not grow
+/// with their number. It ends where nobody wants more.
+///
+/// # Errors
+/// When the directory cannot be listed.
+pub fn all_heads(
+    fs: &dyn Fs,
+    dir: &Path,
+    log_id: &str,
+    found: &mut dyn FnMut(Heads) -> ControlFlow<()>,
+) -> io::Result<()> {
+    let ids = ids(fs, dir)?;
+    for some in ids.rchunks(AT_A_TIME) {
+        if found(Heads { backups: some.len(), ..read(fs, dir, Some(log_id), some) }).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The ids of a directory's backups, the newest last.
+fn ids(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<BackupId>> {
     let names = fs.list(dir)?;
     let mut ids: Vec<BackupId> = names
         .iter()
@@ -63,8 +94,12 @@ pub fn heads(fs: &dyn Fs, dir: &Path, log_id: Option<&str>, most: usize) -> io::
     // One that says that it is yet to be made may be there to hide the others.
     let ahead = crate::clock::Clock::now(&crate::clock::SystemClock).micros() + AHEAD;
     ids.sort_unstable_by_key(|id| (id.time().micros() <= ahead, *id));
-    let mut found = Heads { backups: ids.len(), ..Heads::default() };
-    for id in ids.into_iter().rev().take(most) {
+    Ok(ids)
+}
+
+fn read(fs: &dyn Fs, dir: &Path, log_id: Option<&str>, ids: &[BackupId]) -> Heads {
+    let mut found = Heads::default();
+    for id in ids.iter().rev().copied() {
         match head(fs, &dir.join(id.metadata())) {
             Ok((note, rotations)) if log_id.is_none_or(|id| is_of(&note, id)) => {
                 found.own.push(id);
@@ -82,7 +117,7 @@ pub fn heads(fs: &dyn Fs, dir: &Path, log_id: Option<&str>, most: usize) -> io::
     }
     found.own.sort_unstable();
     found.newer.reverse();
-    Ok(found)
+    found
 }
 
 /// Whether a head says that it is of that log.

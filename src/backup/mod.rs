@@ -61,7 +61,7 @@ pub use error::{ArchiveFault, BackupError};
 pub use escrow::{export_key, import_key};
 pub use found_log::FoundLog;
 pub(crate) use heads::MAX_HEAD_BYTES;
-pub use heads::{Heads, MAX_HEADS, heads};
+pub use heads::{Heads, MAX_HEADS, all_heads, heads};
 pub use holder::Holder;
 pub use hole::Hole;
 pub use inventory::{Coverage, Inventory, KnownLog, Listed, inventory};

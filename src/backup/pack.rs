@@ -1,10 +1,12 @@
 //! Writing an archive: sealed segments' members are copied as they are, the rest
 //! is compressed, in parallel, a few blocks at a time.
 
-use std::io::Write;
+use std::collections::VecDeque;
+use std::io::{self, Write};
 use std::path::Path;
+use std::thread::Scope;
 
-use rayon::prelude::*;
+use crossbeam_channel::{Receiver, Sender};
 use sha2::{Digest, Sha256};
 
 use super::base::Base;
@@ -137,6 +139,19 @@ impl Archive<'_> {
         self.digester.update(bytes);
         self.hash.update(bytes);
         Ok(())
+    }
+
+    /// Appends a member once it is there; its length.
+    fn take(
+        &mut self,
+        owed: Option<(usize, Receiver<io::Result<Vec<u8>>>)>,
+    ) -> Result<Option<u32>, BackupError> {
+        let Some((raw, member)) = owed else { return Ok(None) };
+        let member = member.recv().unwrap_or_else(|error| Err(io::Error::other(error)));
+        let member = member.map_err(io_error("compress records for", self.path))?;
+        self.append(&member)?;
+        self.watch.advance(raw as u64);
+        Ok(Some(member.len() as u32))
     }
 
     fn close_stretch(&mut self, first_seq: u64, records: u64, begin: u64, members: Vec<u32>) {
@@ -276,46 +291,77 @@ impl Archive<'_> {
     ) -> Result<(), BackupError> {
         let begin = self.at;
         let mut members = Vec::new();
-        let mut blocks = snapshot.blocks(part)?;
-        let together = 2 * rayon::current_num_threads().clamp(1, 8);
-        loop {
-            let (mut group, mut ended) = (Vec::with_capacity(together), true);
-            for block in blocks.by_ref().take(together) {
-                let damaged = |error: std::io::Error| match error.kind() {
-                    std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData => {
-                        BackupError::LogDamaged(error.to_string())
-                    }
-                    _ => BackupError::LogDamaged(format!("it cannot be read: {error}")),
-                };
-                let (first_seq, mut raw) = block.map_err(damaged)?;
+        let blocks = snapshot.blocks(part)?;
+        let threads = rayon::current_num_threads().clamp(1, 8);
+        std::thread::scope(|scope| {
+            let pool = Pool::start(scope, threads, level);
+            let mut owed = VecDeque::new();
+            for block in blocks {
+                let (first_seq, mut raw) = block.map_err(|error| unread(&error))?;
                 if first_seq < from {
                     let lines = from_record(&raw, from - first_seq);
                     let passed = raw.len() - lines.len();
                     self.passed_bytes += passed as u64;
                     raw.drain(..passed);
                 }
-                ended = false;
-                if !raw.is_empty() {
-                    group.push(raw);
+                if raw.is_empty() {
+                    continue;
+                }
+                owed.push_back((raw.len(), pool.pack(raw)));
+                if owed.len() > 2 * threads {
+                    members.extend(self.take(owed.pop_front())?);
                 }
             }
-            if ended {
-                break;
+            while !owed.is_empty() {
+                members.extend(self.take(owed.pop_front())?);
             }
-            let packed: Vec<std::io::Result<Vec<u8>>> = group
-                .par_iter()
-                .map_init(|| Packer::new(level), |packer, raw| packer.member(raw))
-                .collect();
-            for (raw, member) in group.iter().zip(packed) {
-                let member = member.map_err(io_error("compress records for", self.path))?;
-                self.append(&member)?;
-                self.watch.advance(raw.len() as u64);
-                members.push(member.len() as u32);
-            }
-        }
+            Ok::<_, BackupError>(())
+        })?;
         let from = from.max(part.first_seq());
         self.close_stretch(from, part.first_seq() + part.records() - from, begin, members);
         Ok(())
+    }
+}
+
+/// Threads that compress blocks, while what comes before is written and what comes after is
+/// read. What they return is read back with the archive.
+struct Pool(Sender<Job>);
+
+/// Lines, and where their member goes.
+type Job = (Vec<u8>, Sender<io::Result<Vec<u8>>>);
+
+impl Pool {
+    fn start<'scope>(scope: &'scope Scope<'scope, '_>, threads: usize, level: u32) -> Self {
+        let (jobs, inbox) = crossbeam_channel::bounded::<Job>(threads);
+        for _ in 0..threads {
+            let inbox = inbox.clone();
+            scope.spawn(move || {
+                let mut packer = Packer::new(level);
+                for (raw, answer) in inbox {
+                    // Nobody waits for it where something else has failed.
+                    let _ = answer.send(packer.member_unread(&raw));
+                }
+            });
+        }
+        Self(jobs)
+    }
+
+    /// The member that these lines become.
+    fn pack(&self, raw: Vec<u8>) -> Receiver<io::Result<Vec<u8>>> {
+        let (answer, member) = crossbeam_channel::bounded(1);
+        // Where the threads are gone there is no answer either.
+        let _ = self.0.send((raw, answer));
+        member
+    }
+}
+
+/// Lines that cannot be read.
+fn unread(error: &io::Error) -> BackupError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
+            BackupError::LogDamaged(error.to_string())
+        }
+        _ => BackupError::LogDamaged(format!("it cannot be read: {error}")),
     }
 }
 

@@ -28,7 +28,7 @@ use crate::audit::files::restore as swap;
 use crate::audit::files::restore::{Journal, Restored};
 use crate::audit::keys::checkpoint::{Origin, VerifierKey};
 use crate::audit::keys::{Keyring, Rotation};
-use crate::audit::paths::{parse_filter_name, parse_sealed_name};
+use crate::audit::paths::{is_page_name, parse_columns_name, parse_filter_name, parse_sealed_name};
 use crate::audit::read::watch::{Stage, Watch};
 use crate::audit::tree::merkle::Hash;
 use crate::audit::{AuditLog, LogPaths, OpenError, Options, Span};
@@ -361,11 +361,14 @@ impl Restorer {
         let dir = self.log_dir();
         let paths = LogPaths::new(dir);
         let names = self.fs.list(dir).map_err(io_error("list", dir))?;
+        let columns: Vec<_> =
+            names.iter().filter(|name| parse_columns_name(name).is_some()).cloned().collect();
         let old: Vec<String> = names
             .into_iter()
             .filter(|name| {
                 parse_sealed_name(name).is_some()
                     || parse_filter_name(name).is_some()
+                    || is_page_name(name)
                     || ["audit.log", "audit.checkpoint", "audit.head", "audit.leaves"]
                         .contains(&name.as_str())
                     || name == "audit.keys" && plan.old_keys_go()
@@ -406,6 +409,10 @@ impl Restorer {
         staged.sign(&mut journal);
         swap::swap(&*self.fs, &paths, &journal)
             .map_err(io_error("put the backup in place in", dir))?;
+        // They are of other segments now, and nobody believes them. The writer makes new ones.
+        for name in columns {
+            let _ = self.fs.remove(&dir.join(name));
+        }
         if has_old {
             outcome.kept_in = Some(dir.join(&aside));
         } else {

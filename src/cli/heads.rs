@@ -1,45 +1,36 @@
 //! The signed heads in reach: those of the backups, and the checkpoints that were
 //! pushed elsewhere. What is unreadable proves nothing and stops nothing; it is told.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
 use std::time::Duration;
 
 use super::archives::Archive;
 use super::context::Context;
 use super::exit::{CliError, Exit, history_hint};
 use super::open;
-use crate::archive::{heads as archive_heads, kept_head};
+use crate::archive::heads as archive_heads;
 use crate::audit::LogPaths;
 use crate::audit::Options;
 use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint, read_note};
-use crate::audit::keys::histories::{Contradiction, Kept, KnownHead};
+use crate::audit::keys::histories::{Contradiction, KnownHead};
 use crate::audit::read::snapshot::Snapshot;
-use crate::backup::{Heads, heads, keys_at_hand};
-use crate::collector::pushed_heads;
+use crate::backup::keys_at_hand;
 use crate::config::Settings;
 use crate::fsio::OsFs;
+use crate::health::{InReach, Reach, in_time_of};
 
-/// A file system that hangs keeps nobody longer from starting.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// The archive is elsewhere, and its first objects tell as well, once they are put: a start waits
 /// less for it.
 const ARCHIVE_PATIENCE: Duration = Duration::from_secs(5);
-/// So many backups are looked at, the newest by name.
-const MOST: usize = 64;
-
-/// What is in reach.
-#[derive(Debug, Default)]
-pub(super) struct InReach {
-    /// The heads of this log.
-    pub(super) heads: Vec<KnownHead>,
-    /// What could not be looked at.
-    pub(super) unread: Vec<String>,
-}
+/// So many of the heads that do not fit are kept, the gravest ones.
+const MOST_FOUND: usize = 64;
+/// So many places that could not be read are told.
+const MOST_TOLD: usize = 16;
 
 /// The options, with the heads that the log is compared with.
 pub(super) fn with_heads(options: Options, settings: &Settings) -> (Options, Vec<String>) {
-    let InReach { heads, unread } = in_reach(settings);
+    let InReach { heads, unread, .. } = in_reach(settings);
     (Options { heads, ..options }, unread)
 }
 
@@ -60,7 +51,7 @@ fn of_archive(settings: &Settings) -> Option<Result<Vec<KnownHead>, String>> {
     let archive = Archive::of_settings(settings).ok()??;
     let log_id = log_id(&settings.log_dir)?;
     let keys = keys_at_hand(&OsFs, &settings.log_dir, settings.key_path.as_deref())?;
-    let found = in_time(ARCHIVE_PATIENCE, move || {
+    let found = in_time_of(ARCHIVE_PATIENCE, move || {
         let store = archive.connect_briefly(ARCHIVE_PATIENCE).map_err(|error| error.to_string())?;
         archive_heads(&store, &log_id, &keys).map_err(|error| error.to_string())
     });
@@ -80,41 +71,7 @@ pub(super) fn noted(options: Options, settings: &Settings) -> Options {
 /// The heads in reach, within a few seconds.
 pub(super) fn in_reach(settings: &Settings) -> InReach {
     // Without a log the heads of all: a restore knows later which ones count.
-    let log_id = log_id(&settings.log_dir);
-    let mut found = InReach::default();
-    let backups = settings.backup.output_dir.clone();
-    let place = backups.display().to_string();
-    let id = log_id.clone();
-    found.heads.extend(kept_head(&OsFs, &settings.log_dir));
-    match in_time(PATIENCE, move || heads(&OsFs, &backups, id.as_deref(), MOST)) {
-        Some(Ok(Heads { heads, skipped, .. })) => {
-            found.heads.extend(heads);
-            found.unread.extend(skipped);
-        }
-        Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Some(Err(error)) => found.unread.push(format!("the backups in {place}: {error}")),
-        None => found.unread.push(format!("the backups in {place}: they do not answer")),
-    }
-    if let Some(to) = settings.collector.checkpoint_push_to.clone() {
-        let place = to.display().to_string();
-        match in_time(PATIENCE, move || pushed_heads(&to, log_id.as_deref())) {
-            Some(Ok(heads)) => found.heads.extend(heads),
-            Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Some(Err(error)) => found.unread.push(format!("the checkpoints in {place}: {error}")),
-            None => found.unread.push(format!("the checkpoints in {place}: they do not answer")),
-        }
-    }
-    found.heads.extend(cosigned(&settings.log_dir));
-    found
-}
-
-/// What witnesses cosigned of the log, which is kept beside it: an older copy of the log
-/// may have been put back without it.
-fn cosigned(log_dir: &Path) -> Option<KnownHead> {
-    let path = LogPaths::new(log_dir).cosigned();
-    let note = SignedCheckpoint::parse(&read_note(&OsFs, &path).ok()??).ok()?;
-    let name = path.display().to_string();
-    Some(KnownHead { name, kept: Kept::Pushed, note, rotations: Vec::new() })
+    Reach::from(settings).newest(log_id(&settings.log_dir).as_deref())
 }
 
 /// The log's id as its checkpoint has it: a hint, only the heads' signatures count.
@@ -125,36 +82,55 @@ fn log_id(log_dir: &Path) -> Option<String> {
     Some(origin.log_id().to_owned())
 }
 
-/// What a thread of its own finds; it ends with the process when it hangs.
-fn in_time<T: Send + 'static>(
-    patience: Duration,
-    look: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    let (sender, found) = mpsc::sync_channel(1);
-    let started = std::thread::Builder::new().name("heads".to_owned()).spawn(move || {
-        // Nobody waits any more after the deadline.
-        let _ = sender.send(look());
-    });
-    started.ok()?;
-    found.recv_timeout(patience).ok()
-}
-
 /// The heads in reach that do not fit the log as it is; none when there is no log that
 /// can be read. What could not be looked at is told.
 pub(super) fn contradictions(context: &Context, settings: &Settings) -> Vec<Contradiction> {
     // The heads first: what the log signs meanwhile is no other history.
     let InReach { heads, unread } = in_reach(settings);
-    for what in unread {
-        context.printer.note(&format!("warning: the log was not compared with {what}"));
+    unread.iter().for_each(|what| not_compared(context, what));
+    compared(context, settings, &heads)
+}
+
+/// The same of all that are in reach, for who reads the whole log; of those that do not fit the
+/// gravest ones.
+pub(super) fn all_contradictions(context: &Context, settings: &Settings) -> Vec<Contradiction> {
+    let Some(log_id) = log_id(&settings.log_dir) else { return contradictions(context, settings) };
+    let (mut found, mut untold) = (Vec::new(), 0);
+    let mut told = 0;
+    let _ = Reach::from(settings).each(&log_id, &mut |_, InReach { heads, unread }| {
+        for what in unread {
+            if told < MOST_TOLD {
+                not_compared(context, &what);
+                told += 1;
+            } else {
+                untold += 1;
+            }
+        }
+        found.extend(compared(context, settings, &heads));
+        found.sort_by_key(Contradiction::gravity);
+        found.truncate(MOST_FOUND);
+        ControlFlow::Continue(())
+    });
+    if untold > 0 {
+        not_compared(context, &format!("{untold} more"));
+    }
+    found
+}
+
+fn not_compared(context: &Context, with: &str) {
+    context.printer.note(&format!("warning: the log was not compared with {with}"));
+}
+
+/// Those of the heads that do not fit. The log is looked at after they were read.
+fn compared(context: &Context, settings: &Settings, heads: &[KnownHead]) -> Vec<Contradiction> {
+    if heads.is_empty() {
+        return Vec::new();
     }
     let Ok(snapshot) = Snapshot::take(&open::shared_fs(), &settings.log_dir) else {
         return Vec::new();
     };
-    snapshot.compare(&heads).unwrap_or_else(|error| {
-        context.printer.note(&format!(
-            "warning: the log was not compared with its backups: \
-                                       {error}"
-        ));
+    snapshot.compare(heads).unwrap_or_else(|error| {
+        not_compared(context, &format!("its backups: {error}"));
         Vec::new()
     })
 }

@@ -29,6 +29,10 @@ pub(super) fn collector(settings: &Settings) -> Result<Client, ClientError> {
     Client::connect(&socket, &trust.and(&settings.collector.trusted_uids))
 }
 
+/// What to do where there is nobody to ask.
+const START: &str = "start it with `auditctl serve`; where it runs already, name its log with \
+                     --log-dir, or its settings with --config";
+
 /// What to do when somebody else's program listens at the socket.
 const FOREIGN: &str = "find out which program it is (as root: `ss -xlp`). If it is the collector, \
                        add its user to collector.trusted_uids. If not, somebody put it there to \
@@ -63,6 +67,7 @@ impl From<ClientError> for CliError {
         };
         let new = Self::new(kind, exit, error.to_string());
         match error {
+            ClientError::NotRunning { .. } => new.hint(START),
             ClientError::Foreign { path, .. } => Self { path: Some(path), ..new }.hint(FOREIGN),
             ClientError::Denied { path, .. } => {
                 let hint = if path.is_relative() && !may_enter_here() { NO_WAY_IN } else { DENIED };

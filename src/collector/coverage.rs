@@ -21,7 +21,7 @@ use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::SignedCheckpoint;
 use crate::audit::keys::histories::{Contradiction, Kept, KnownHead};
 use crate::audit::read::verify::key_stretches;
-use crate::health::Elsewhere;
+use crate::health::{Elsewhere, Reach, pushed};
 
 /// Who asks again within this gets the same answer.
 const STANDS: Duration = Duration::from_secs(1);
@@ -211,21 +211,27 @@ fn key_values(keys: &Keyring) -> Vec<Value> {
 fn heads(hub: &Hub) -> Vec<KnownHead> {
     let log_id = hub.log.log_id();
     let pushed = hub.coverage.pushed.as_deref();
-    let pushed = pushed.and_then(|to| super::pushed_heads(to, Some(log_id)).ok());
+    let pushed = pushed.and_then(|to| pushed::heads(to, Some(log_id)).ok());
     let backups = hub.coverage.elsewhere.heads(&*hub.log.options().fs, log_id);
     pushed.into_iter().flatten().chain(backups).collect()
 }
 
 /// Those of them that do not fit the log, of which `health` is told at once.
-///
-/// # Errors
-/// The log's files cannot be read.
-pub(super) fn contradicting(hub: &Hub) -> std::io::Result<Vec<Contradiction>> {
+fn contradicting(hub: &Hub) -> std::io::Result<Vec<Contradiction>> {
     let found = hub.log.compare(&heads(hub))?;
     if let Some(gravest) = found.first() {
         hub.log.report_other_history(gravest);
     }
     Ok(found)
+}
+
+/// Where signed heads of the log are kept.
+pub(super) fn reach(hub: &Hub) -> Reach {
+    Reach {
+        log_dir: hub.log.options().dir.clone(),
+        backups: hub.coverage.elsewhere.backups.clone(),
+        pushed: hub.coverage.pushed.clone(),
+    }
 }
 
 /// The runs of records whose files are not there, though the manifest lists them: what is

@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::gate::{Peer, is_probe, misdirected};
+use super::hangup::Watched;
 use super::patient::{Patient, is_stall};
 use super::places::Counted;
 use super::reply::{error, with_retry_after};
@@ -214,10 +215,13 @@ where
     let limits = hub.limits;
     let router = TowerToHyperService::new(router);
     let seat = Arc::new(seat);
+    let stream = Watched::new(stream);
+    let hang_up = stream.hang_up();
     let stream = Patient::new(stream, limits.write, Arc::clone(&seat));
     let sitting = Arc::clone(&seat);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(hang_up.clone());
         let busy = sitting.busy();
         let answer = router.call(request);
         async move {
@@ -230,7 +234,7 @@ where
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.read)
-        // Who has said everything may say so, and still gets the answer.
+        // Who has said everything may say so, and still gets the answer: but see the gate.
         .half_close(true)
         .max_buf_size(READ_BYTES)
         .serve_connection(TokioIo::new(stream), service);

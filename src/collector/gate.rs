@@ -11,190 +11,38 @@
 //! A session's token is a browser's. Whatever comes with it has to come from the page
 //! itself: `Origin` and `Sec-Fetch-Site` say so.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+mod caller;
+mod origin;
+mod refuse;
+mod still;
+mod strangers;
+
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
 use super::Hub;
 use super::auth::groups_of;
+use super::hangup::HangUp;
 use super::headers::guarded;
-use super::reader::Reader;
-use super::reply::{App, error, with_retry_after};
+use super::reply::{App, error};
 use super::routes::{Endpoint, Open, Route};
-use super::seats::{Guest, network};
 use super::sessions::{self, Session};
-use super::tokens::{Known, Shown};
-use crate::access::{Right, Token, is_well_formed};
+use super::tokens::Shown;
+use crate::access::{Right, is_well_formed};
 use crate::audit::state::security::{By, SecurityKind};
 use crate::audit::state::status::Word;
-use crate::audit::write::rate_limit::{Decision, RateLimiter};
-use crate::audit::{Origin, RateLimit, Via};
-
-/// Requests without a valid token that an address may make.
-const FAILURES: RateLimit = RateLimit { per_second: 1.0, burst: 10, max_sources: 10_000 };
-/// Questions whether all is well, without a token, of an address.
-const PROBES: RateLimit = RateLimit { per_second: 10.0, burst: 20, max_sources: 10_000 };
-/// The page's files, without a token, of an address: a page is a dozen of them.
-const FILES: RateLimit = RateLimit { per_second: 50.0, burst: 200, max_sources: 10_000 };
-/// Messages about them to whoever runs the collector.
-const TOLD: RateLimit = RateLimit { per_second: 0.2, burst: 20, max_sources: 1 };
-
-/// Limits for those who show no valid token. Nothing of theirs is recorded in the
-/// log: it is counted, and a security event.
-#[derive(Debug)]
-pub(super) struct Strangers {
-    failures: RateLimiter,
-    probes: RateLimiter,
-    files: RateLimiter,
-    told: RateLimiter,
-}
-
-impl Strangers {
-    pub(super) fn new() -> Self {
-        Self {
-            failures: RateLimiter::new(Some(FAILURES)),
-            probes: RateLimiter::new(Some(PROBES)),
-            files: RateLimiter::new(Some(FILES)),
-            told: RateLimiter::new(Some(TOLD)),
-        }
-    }
-
-    #[cfg(any(test, feature = "testing"))]
-    /// Without limits: where nothing is about time.
-    pub(super) fn unlimited() -> Self {
-        let none = || RateLimiter::new(None);
-        Self { failures: none(), probes: none(), files: none(), told: none() }
-    }
-
-    /// Whether a message about one of them may be written now: they must not flood what
-    /// the system keeps of this process's messages.
-    pub(super) fn may_be_told(&self, hub: &Hub) -> bool {
-        limited(hub, &self.told, "").is_none()
-    }
-}
-
-/// Where a connection comes from.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer {
-    pub(super) ip: IpAddr,
-    /// The user of this machine whose connection it is, by the kernel's word.
-    pub(super) uid: Option<u32>,
-}
-
-impl Peer {
-    /// Nobody that could be told. Every connection's requests carry theirs.
-    pub(super) const NOBODY: Self = Self { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), uid: None };
-}
-
-/// Who asks, and may.
-#[derive(Clone, Debug)]
-pub(super) enum Caller {
-    /// A program on this machine.
-    Here {
-        /// Whose it is, where that is known.
-        uid: Option<u32>,
-        /// That user's groups, where it depends on them.
-        groups: Vec<u32>,
-    },
-    /// Anybody: told no more than whether all is well.
-    Stranger,
-    /// The holder of a token.
-    Token(Arc<Holder>),
-    /// A user of this machine, in a session.
-    Person(Arc<Visitor>),
-    /// A program on this machine that sends to a listener.
-    Listener {
-        /// Whose it is.
-        uid: u32,
-        /// That user's groups, where it depends on them.
-        groups: Vec<u32>,
-    },
-}
-
-/// The holder of a token.
-#[derive(Debug)]
-pub(super) struct Holder {
-    known: Known,
-    peer: Option<String>,
-}
-
-impl Holder {
-    pub(super) fn token(&self) -> &Token {
-        &self.known.token
-    }
-}
-
-/// A user of this machine, in a session.
-#[derive(Debug)]
-pub(super) struct Visitor {
-    pub(super) session: Arc<Session>,
-    peer: Option<String>,
-}
-
-impl Caller {
-    /// Who reads, and whose share of the memory that takes.
-    pub(super) fn reader(&self, guest: Guest) -> Reader {
-        let session = match self {
-            Self::Person(visitor) => Some(&visitor.session),
-            _ => None,
-        };
-        Reader {
-            origin: self.origin(),
-            user: session.and_then(|session| session.user.clone()),
-            guest,
-            followed: session.map(|session| Arc::clone(&session.followed)),
-        }
-    }
-
-    /// What records say of it.
-    pub(super) fn origin(&self) -> Origin {
-        let mut origin = Origin {
-            via: Via::Http,
-            uid: None,
-            pid: None,
-            token: None,
-            peer: None,
-            import: false,
-            import_id: None,
-        };
-        match self {
-            Self::Here { uid, .. } => origin.uid = *uid,
-            Self::Stranger => {}
-            Self::Listener { uid, .. } => {
-                origin.via = Via::Listener;
-                origin.uid = Some(*uid);
-            }
-            Self::Token(holder) => {
-                origin.token = Some(holder.known.token.name.clone());
-                origin.peer.clone_from(&holder.peer);
-            }
-            Self::Person(visitor) => {
-                origin.uid = Some(visitor.session.uid);
-                origin.peer.clone_from(&visitor.peer);
-            }
-        }
-        origin
-    }
-
-    /// Whose bucket its events are taken from, beside that of their source.
-    pub(super) fn bucket(&self) -> Option<&str> {
-        match self {
-            Self::Token(holder) => Some(&holder.known.events),
-            Self::Here { .. } | Self::Stranger | Self::Person(_) | Self::Listener { .. } => None,
-        }
-    }
-
-    /// Whether the limit of each source is not its: a rate was set for it, and that
-    /// is its only limit.
-    pub(super) fn has_own_rate(&self) -> bool {
-        matches!(self, Self::Token(holder) if holder.known.token.rate.is_some())
-    }
-}
+use crate::audit::write::rate_limit::Decision;
+pub(super) use caller::{Caller, Peer};
+use caller::{Holder, Visitor, elsewhere};
+use origin::{follows_link, is_file_of_page, is_local_host, is_of_other_page, is_of_web_page};
+pub(super) use refuse::misdirected;
+use refuse::{INVALID, count, forbidden, probe, session_ended, too_many, unauthenticated};
+pub(super) use still::still;
+pub(super) use strangers::Strangers;
 
 /// What a request asks for; `None` for what there is not.
 fn right(method: &Method, path: &str) -> Option<Right> {
@@ -222,8 +70,9 @@ pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     let groups = if writes { groups(&app.hub, peer).await } else { Vec::new() };
     let response = match admit(&app, &request, peer, &groups) {
         Ok(caller) => {
+            let hang_up = leaves(&request, &caller);
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            unless_left(next.run(request), hang_up).await
         }
         Err(refused) => *refused,
     };
@@ -231,30 +80,29 @@ pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     guarded(response)
 }
 
-/// Every refusal of a request moves a counter (P9): these do that have none of their own.
-fn count(hub: &Hub, status: StatusCode) {
-    let has_its_own = matches!(
-        status,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
-    );
-    if status.is_client_error() && !has_its_own {
-        hub.log.page().add(Word::RequestsRejected, 1);
-    }
+/// The end of the connection, where it ends the request: of a page, whose browser hangs up when
+/// another question is asked, and of summaries. Other programs may close their side once they
+/// have sent all, and wait.
+fn leaves(request: &Request, caller: &Caller) -> Option<HangUp> {
+    let is_summary = || {
+        Route::of(request.method(), request.uri().path())
+            .is_some_and(|route| route.endpoint == Endpoint::Summary)
+    };
+    let hang_up = request.extensions().get::<HangUp>();
+    hang_up.filter(|_| matches!(caller, Caller::Person(_)) || is_summary()).cloned()
 }
 
-/// A request that cannot be understood, or is for what there is not. It is told of, and
-/// decides nothing: any program may ask, and a sender that is set up wrongly has to be
-/// mended, not the log.
-pub(super) fn misdirected(hub: &Hub, peer: Peer, detail: &str) {
-    let source = source_of(peer);
-    hub.log.security().report_stranger(SecurityKind::Malformed, Some(&source), detail);
-}
-
-/// Whose it is, as far as that is known.
-fn source_of(peer: Peer) -> String {
-    match peer.uid {
-        Some(uid) => format!("uid:{uid}"),
-        None => peer.ip.to_canonical().to_string(),
+/// The response; whoever has left gets none, and what was being made for them ends.
+async fn unless_left(made: impl Future<Output = Response>, hang_up: Option<HangUp>) -> Response {
+    let Some(hang_up) = hang_up else { return made.await };
+    tokio::select! {
+        biased;
+        response = made => response,
+        () = hang_up.seen() => {
+            let text = "the connection was closed on your side before there was an answer: keep it \
+                        open, as a summary ends with it";
+            error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text)
+        }
     }
 }
 
@@ -376,12 +224,6 @@ fn admit(
     Ok(Caller::Token(Arc::new(Holder { known: known.clone(), peer: elsewhere(peer) })))
 }
 
-/// The address of a peer that is not on this machine.
-fn elsewhere(peer: Peer) -> Option<String> {
-    let ip = Some(peer.ip.to_canonical()).filter(|ip| !ip.is_loopback());
-    ip.map(|ip| ip.to_string())
-}
-
 /// A request in a session.
 fn person(
     app: &App,
@@ -431,12 +273,6 @@ fn person(
     Ok(Caller::Person(Arc::new(Visitor { session, peer: elsewhere(peer) })))
 }
 
-/// A page that was left open goes on asking: that is no attack, and has no security event.
-fn session_ended(app: &App, peer: Peer) -> Box<Response> {
-    let text = "this session is over; `auditctl open` begins a new one";
-    refused_token(app, peer, "session_ended", text)
-}
-
 /// Who sends to a listener, if the user may write: there are no tokens. `gid` is the group
 /// that the program runs with, where the kernel says so; else the user's groups count.
 pub(super) async fn unanswered(hub: &Hub, peer: Peer, gid: Option<u32>) -> Option<Caller> {
@@ -455,87 +291,6 @@ pub(super) async fn unanswered(hub: &Hub, peer: Peer, gid: Option<u32>) -> Optio
     let access = hub.access.read().unwrap_or_else(PoisonError::into_inner);
     access.allows(uid, &groups).then_some(Caller::Listener { uid, groups })
 }
-
-/// What a caller hears who was let in and may no more.
-pub(super) struct Ended {
-    pub(super) status: StatusCode,
-    pub(super) kind: &'static str,
-    pub(super) message: &'static str,
-}
-
-/// Whether a caller that was let in still may, by what holds now: asked again and
-/// again by what takes its time, so that nobody goes on by having begun early.
-pub(super) fn still(hub: &Hub, caller: &Caller, right: Right) -> Result<(), Ended> {
-    let tokens = hub.credentials.tokens();
-    let clock = &hub.log.options().clock;
-    let (name, why) = match (caller, &tokens) {
-        (Caller::Stranger, _) => return Ok(()),
-        (Caller::Person(visitor), _) => return still_person(hub, visitor, right),
-        (Caller::Listener { uid, groups }, _) => return still_sends(hub, *uid, groups),
-        (Caller::Here { uid, groups }, None) => {
-            return match uid {
-                Some(uid) if right == Right::Write => still_sends(hub, *uid, groups),
-                _ => Ok(()),
-            };
-        }
-        (Caller::Here { .. }, Some(_)) => {
-            (None, "a token is required since the last reload".to_owned())
-        }
-        (Caller::Token(holder), None) => {
-            (Some(&holder.known), "no tokens are accepted since the last reload".to_owned())
-        }
-        (Caller::Token(holder), Some(tokens)) => {
-            match tokens.ended(&holder.known.token, right, clock.now()) {
-                None => return Ok(()),
-                Some(why) => (Some(&holder.known), why),
-            }
-        }
-    };
-    hub.log.page().add(Word::RequestsUnauthenticated, 1);
-    let detail = match name {
-        Some(known) => {
-            format!("token \"{}\" is {why}, in the middle of a request", known.token.name)
-        }
-        None => format!("{why}, in the middle of a request"),
-    };
-    let source = name.map(|known| known.events.as_str());
-    hub.log.security().report_stranger(SecurityKind::Unauthorized, source, &detail);
-    Err(Ended { status: StatusCode::UNAUTHORIZED, kind: "unauthorized", message: INVALID })
-}
-
-/// A session that has ended, or whose user may not do that any more.
-fn still_person(hub: &Hub, visitor: &Visitor, right: Right) -> Result<(), Ended> {
-    if !hub.sessions.goes_on(&visitor.session, &*hub.log.options().clock) {
-        hub.log.page().add(Word::RequestsUnauthenticated, 1);
-        let message = "this session is over; `auditctl open` begins a new one";
-        return Err(Ended { status: StatusCode::UNAUTHORIZED, kind: "session_ended", message });
-    }
-    let access = hub.access.read().unwrap_or_else(PoisonError::into_inner);
-    if visitor.session.may(right, &access) {
-        return Ok(());
-    }
-    hub.log.page().add(Word::RequestsForbidden, 1);
-    let message = "this user may not do that any more";
-    Err(Ended { status: StatusCode::FORBIDDEN, kind: "forbidden", message })
-}
-
-/// A user of this machine, who is no longer one of those who may send once
-/// `collector.allowed_uids` and `allowed_gids` are reloaded.
-fn still_sends(hub: &Hub, uid: u32, groups: &[u32]) -> Result<(), Ended> {
-    let access = hub.access.read().unwrap_or_else(PoisonError::into_inner);
-    if access.allows(uid, groups) {
-        return Ok(());
-    }
-    hub.log.page().add(Word::RequestsForbidden, 1);
-    let detail = "may not send any more, in the middle of a request";
-    let source = format!("uid:{uid}");
-    hub.log.security().report_stranger(SecurityKind::Unauthorized, Some(&source), detail);
-    let message = "this user may not send events any more";
-    Err(Ended { status: StatusCode::FORBIDDEN, kind: "forbidden", message })
-}
-
-/// The same whether it never was one, has expired, or was revoked.
-const INVALID: &str = "the token is not valid";
 
 /// A program on this machine, not a web page that a browser on it has loaded. `by_address`:
 /// it may also name this machine by any of its addresses.
@@ -570,146 +325,46 @@ fn is_local(
     refuse("HTTP for another host", text)
 }
 
-/// Whether a browser sent it on behalf of a page of another site: they say so, and pages
-/// cannot keep them from it.
-fn is_of_web_page(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-    headers.contains_key(header::ORIGIN)
-        || site.is_some_and(|site| !matches!(site, b"none" | b"same-origin"))
-}
-
-/// Whether somebody followed a link to the page: then it is the whole window that the answer
-/// is for, and whoever set the link gets nothing of it. The page is the same for all.
-fn follows_link(request: &Request) -> bool {
-    let says = |name, what: &[u8]| {
-        request.headers().get(name).is_some_and(|value| value.as_bytes() == what)
-    };
-    request.method() == Method::GET
-        && request.uri().path() == "/"
-        && !request.headers().contains_key(header::ORIGIN)
-        && says("sec-fetch-mode", b"navigate")
-        && says("sec-fetch-dest", b"document")
-}
-
-/// Whether the collector's own page asks for one of its files: of scripts that are modules
-/// browsers say where they come from.
-fn is_file_of_page(request: &Request) -> bool {
-    request.uri().path().starts_with("/page/") && !is_of_other_page(request.headers())
-}
-
-/// Whether a browser sent it on behalf of any page but the collector's own.
-fn is_of_other_page(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-    if site.is_some_and(|site| !matches!(site, b"none" | b"same-origin")) {
-        return true;
-    }
-    let mut origins = headers.get_all(header::ORIGIN).iter();
-    let Some(origin) = origins.next() else { return false };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let origin = origin.to_str().ok().and_then(|origin| {
-        origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"))
-    });
-    let is_own = origin.zip(host).is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host));
-    !is_own || origins.next().is_some()
-}
-
-/// Whether all is well may be asked by anybody, not as often as they like.
-fn probe(app: &App, peer: Peer, limiter: &RateLimiter) -> Result<Caller, Box<Response>> {
-    match limited_by_address(app, limiter, peer) {
-        None => Ok(Caller::Stranger),
-        Some(retry_after) => {
-            app.hub.log.page().add(Word::RequestsThrottled, 1);
-            let text = "too many requests without a token from this address";
-            Err(Box::new(too_many(text, retry_after)))
-        }
-    }
-}
-
-fn forbidden(app: &App, peer: Peer, by: By, detail: &str, text: &str) -> Box<Response> {
-    app.hub.log.page().add(Word::RequestsForbidden, 1);
-    let source = match by {
-        By::Stranger => source_of(peer),
-        By::Known => peer.ip.to_canonical().to_string(),
-    };
-    app.hub.log.security().report_by(by, SecurityKind::Unauthorized, Some(&source), detail);
-    Box::new(error(StatusCode::FORBIDDEN, "forbidden", text))
-}
-
-/// 401, or 429 for one who keeps trying. Only what fails is held back: a valid token
-/// always gets in, as several may share an address (behind a proxy), and 256 random
-/// bits are not guessed at any speed.
-fn unauthenticated(app: &App, peer: Peer, detail: &str, text: &str) -> Box<Response> {
-    let source = peer.ip.to_canonical().to_string();
-    app.hub.log.security().report_stranger(SecurityKind::Unauthorized, Some(&source), detail);
-    refused_token(app, peer, "unauthorized", text)
-}
-
-fn refused_token(app: &App, peer: Peer, kind: &str, text: &str) -> Box<Response> {
-    app.hub.log.page().add(Word::RequestsUnauthenticated, 1);
-    if let Some(retry_after) = limited_by_address(app, &app.hub.strangers.failures, peer) {
-        app.hub.log.page().add(Word::RequestsThrottled, 1);
-        let text = "too many requests without a valid token from this address";
-        let mut response = too_many(text, retry_after);
-        // Another try costs another connection.
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(header::CONNECTION, close);
-        return Box::new(response);
-    }
-    let mut response = error(StatusCode::UNAUTHORIZED, kind, text);
-    let scheme = HeaderValue::from_static("Bearer realm=\"auditctl\"");
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
-    Box::new(response)
-}
-
-fn limited_by_address(app: &App, limiter: &RateLimiter, peer: Peer) -> Option<Duration> {
-    // Users of one machine are told apart where that is possible.
-    let source = match peer.uid {
-        Some(_) => source_of(peer),
-        None => network(peer.ip).to_string(),
-    };
-    limited(&app.hub, limiter, &source)
-}
-
-fn limited(hub: &Hub, limiter: &RateLimiter, source: &str) -> Option<Duration> {
-    let clock = &hub.log.options().clock;
-    match limiter.check(source, clock.boot_ms() * 1_000, clock.now()) {
-        Decision::Allowed => None,
-        Decision::Refused { retry_after } => Some(retry_after),
-    }
-}
-
-fn too_many(text: &str, retry_after: Duration) -> Response {
-    let response = error(StatusCode::TOO_MANY_REQUESTS, "rate_limited", text);
-    with_retry_after(response, Some(retry_after))
-}
-
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// Whether the request was meant for this machine: a name that an attacker's
-/// DNS points here is not. Without Host it is no browser's (health checks by HTTP/1.0,
-/// HAProxy's among them). An address is no name that DNS could point elsewhere.
-fn is_local_host(headers: &HeaderMap, by_address: bool) -> bool {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let Some(host) = hosts.next() else { return true };
-    if hosts.next().is_some() {
-        return false;
-    }
-    let Ok(host) = host.to_str() else { return false };
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let address = host.parse::<SocketAddr>().map(|address| address.ip());
-    if let Ok(ip) = address.or_else(|_| bare.parse::<IpAddr>()) {
-        return by_address || ip.to_canonical().is_loopback();
-    }
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let name = name.to_ascii_lowercase();
-    matches!(&*name, "localhost" | "")
-}
-
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::access::Role;
+    use crate::audit::{AuditLog, Options};
+    use crate::collector::harness::Harness;
+    use crate::collector::query::AT_ONCE;
+    use crate::collector::sessions::Person;
+
+    #[test]
+    fn a_browser_that_hangs_up_ends_its_request_and_a_program_that_has_said_all_does_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = AuditLog::open(Options::new(dir.path())).expect("opened");
+        let harness = Harness::new(log, None).expect("a collector");
+        // Whatever is asked waits for its turn.
+        let (token, turns) = harness.block_on(|hub| async move {
+            let (uid, gid) =
+                (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+            let person = Person { uid, gid, user: None };
+            let clock = &*hub.log.options().clock;
+            let (secret, _) = hub.sessions.begin(person, Role::Read, clock).expect("begun");
+            let turns = Arc::clone(&hub.queries).acquire_many_owned(AT_ONCE as u32).await;
+            (secret.reveal().to_owned(), turns.expect("all turns"))
+        });
+        for path in ["/v1/summary", "/v1/events"] {
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n"
+            );
+            let answer = harness.http(&[request.as_bytes()]).expect("an answer");
+            let answer = String::from_utf8_lossy(&answer);
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{path}: {answer}");
+            assert!(answer.contains("closed on your side"), "{path}: {answer}");
+        }
+        drop(turns);
+        let answer = harness.http(&[b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"]);
+        assert!(answer.expect("an answer").starts_with(b"HTTP/1.1 200 "));
+    }
+}

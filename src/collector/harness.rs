@@ -78,6 +78,11 @@ impl Harness {
         Ok(Self { runtime, hub, router, _stop: stop })
     }
 
+    #[cfg(test)]
+    pub(super) fn block_on<F: Future>(&self, of: impl FnOnce(Arc<Hub>) -> F) -> F::Output {
+        self.runtime.block_on(of(Arc::clone(&self.hub)))
+    }
+
     /// What a peer of the socket, of this process's own user, is answered that
     /// sends these chunks one after the other and then says that it has no more.
     ///

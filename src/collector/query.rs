@@ -2,6 +2,7 @@
 //! record of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Semaphore;
 
@@ -14,6 +15,7 @@ use crate::audit::RecordError;
 use crate::audit::read::error::ReadError;
 pub(super) use crate::audit::read::query::Request as Asked;
 use crate::audit::read::query::{Answer, Found, Question, Request, RequestError};
+use crate::audit::read::watch::{Stage, Watch};
 use crate::audit::write::own::Queried;
 
 /// Queries that run at the same time; others wait for their turn.
@@ -100,11 +102,11 @@ pub(super) async fn answer(
 ) -> Result<Answered, Refused> {
     let reading = Reading::Query;
     let lane = request.is_summary().then(|| Arc::clone(&hub.summaries));
-    in_lane(hub, (bytes, reader.guest), lane, move |hub, share| {
+    in_lane(hub, (bytes, reader.guest), lane, move |hub, share, asker| {
         let question = request.question(hub.log.options().clock.now())?;
         let goes_on = |followed: &Arc<Followed>| followed.goes_on(&request, &question.query);
         let is_known = reader.followed.as_ref().is_some_and(goes_on);
-        let answer = hub.log.query(&question.query)?;
+        let answer = hub.log.query_watched(&question.query, asker)?;
         if !is_known {
             record(hub, &reader, reading, (&question, found(&answer)))?;
         }
@@ -123,7 +125,31 @@ pub(super) async fn in_turn<T: Send + 'static>(
     guest: Guest,
     read: impl FnOnce(&Hub, Share) -> Result<T, Refused> + Send + 'static,
 ) -> Result<T, Refused> {
-    in_lane(hub, (bytes, guest), None, read).await
+    in_lane(hub, (bytes, guest), None, |hub, share, _| read(hub, share)).await
+}
+
+/// Whoever waits for an answer, as the thread sees them that makes it.
+#[derive(Clone, Debug, Default)]
+struct Asker(Arc<AtomicBool>);
+
+impl Watch for Asker {
+    fn stage(&self, _: Stage, _: u64) {}
+
+    fn advance(&self, _: u64) {}
+
+    /// Has hung up: what is read is for nobody.
+    fn interrupted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Waits for it, until this is dropped.
+struct Waits(Asker);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The same for what takes long and is soon left alone: it has so many turns as its lane has
@@ -132,7 +158,7 @@ async fn in_lane<T: Send + 'static>(
     hub: Arc<Hub>,
     (bytes, guest): (usize, Guest),
     lane: Option<Arc<Semaphore>>,
-    read: impl FnOnce(&Hub, Share) -> Result<T, Refused> + Send + 'static,
+    read: impl FnOnce(&Hub, Share, &Asker) -> Result<T, Refused> + Send + 'static,
 ) -> Result<T, Refused> {
     let internal = |error: &dyn std::fmt::Display| Refused::Internal(error.to_string());
     // Before the turn: who has no room keeps nobody from one.
@@ -146,14 +172,18 @@ async fn in_lane<T: Send + 'static>(
         },
     };
     let turn = Arc::clone(&hub.queries).acquire_owned().await.map_err(|error| internal(&error))?;
-    // Reads files, and may wait for the writer. Turn and share go along: who hangs up
-    // does not end it, and begins no other beside it.
+    // Reads files, and may wait for the writer. Turn and share go along: who hangs up begins
+    // no other one before this one has seen that, and ended.
+    let asker = Asker::default();
+    let waits = Waits(asker.clone());
     let done = tokio::task::spawn_blocking(move || {
-        let done = read(&hub, share);
+        let done = read(&hub, share, &asker);
         drop((turn, place));
         done
     });
-    done.await.map_err(|error| internal(&error))?
+    let done = done.await;
+    drop(waits);
+    done.map_err(|error| internal(&error))?
 }
 
 /// How many records an answer is made of.
@@ -190,4 +220,53 @@ pub(super) fn record(
         records,
     };
     hub.log.record_query(queried).wait_durable().map(drop).map_err(Refused::Unrecorded)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::audit::{AuditLog, Options};
+    use crate::collector::harness::Harness;
+
+    #[test]
+    fn who_hangs_up_ends_what_is_read_for_them() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = AuditLog::open(Options::new(dir.path())).expect("opened");
+        let harness = Harness::new(log, None).expect("a collector");
+        let (sender, ended) = crossbeam_channel::bounded(2);
+        harness.block_on(|hub| async move {
+            let read = move |_: &Hub, _: Share, asker: &Asker| {
+                sender.send("begun").expect("somebody looks");
+                while !asker.interrupted() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                sender.send("ended").expect("somebody looks");
+                Ok(())
+            };
+            let asked = in_lane(Arc::clone(&hub), (1, Guest::Here), None, read);
+            let gone = tokio::time::timeout(Duration::from_millis(50), asked).await;
+            assert!(gone.is_err(), "nobody waits any more");
+            // Its turn is another's.
+            let turn = hub.queries.acquire_many(AT_ONCE as u32).await;
+            drop(turn.expect("all turns"));
+        });
+        assert_eq!(ended.iter().collect::<Vec<_>>(), ["begun", "ended"]);
+    }
+
+    #[test]
+    fn a_query_that_nobody_wants_any_more_reads_no_further() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = AuditLog::open(Options::new(dir.path())).expect("opened");
+        let asked = Asked { buckets: Some(3), ..Asked::default() };
+        let question = asked.question(log.options().clock.now()).expect("a question");
+        let gone = Asker::default();
+        drop(Waits(gone.clone()));
+        let answer = log.query_watched(&question.query, &gone);
+        assert!(matches!(answer, Err(ReadError::Interrupted)), "{answer:?}");
+        // Nothing of it is kept: who asks again gets all of it.
+        let answer = log.query_watched(&question.query, &Asker::default()).expect("an answer");
+        assert!(found(&answer) > 0);
+    }
 }

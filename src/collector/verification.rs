@@ -1,8 +1,11 @@
 //! `/v1/verify`: a verification of the whole log beside its writer, one at a time, on one
 //! thread of low priority. It ends with the collector.
 
+mod run;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Request as Asking, State};
@@ -10,19 +13,20 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
+use super::Hub;
 use super::gate::Caller;
 use super::intake::guest;
-use super::reply::{App, answer, error};
-use super::{Hub, coverage};
-use crate::audit::LogPaths;
-use crate::audit::read::error::ReadError;
-use crate::audit::read::verify::{Anchor, Report, Request, verify};
-use crate::audit::read::watch::{Stage, Watch};
+use super::reply::{App, answer, error, with_retry_after};
 use crate::clock::Timestamp;
-use crate::health::{Findings, FoundBy, next_steps, note_verified};
+use run::Outcome;
 
-/// Of all that runs on the machine it comes last.
-const NICE: i32 = 15;
+/// After a run nobody may begin another one for this long at least,
+const LEAST_PAUSE: Duration = Duration::from_secs(10);
+/// and for so many times as long as it took: whoever asks without end gets a fifth of a core.
+const PAUSE: u32 = 4;
+/// For so long at least the last verdict stands, where it was good and nothing was recorded
+/// since.
+const STANDS: Duration = Duration::from_secs(60);
 
 /// One at a time, and what became of the last one.
 #[derive(Debug, Default)]
@@ -35,19 +39,34 @@ struct Shared {
     total: AtomicU64,
 }
 
+impl Shared {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Known {
     run: Option<Run>,
     /// Of the last one that came to a verdict.
-    result: Option<Value>,
+    result: Option<Verdict>,
 }
 
 #[derive(Debug)]
 struct Run {
     began: Timestamp,
+    began_at: Duration,
     ended: Option<Timestamp>,
     by: String,
-    end: Option<End>,
+    end: Option<(End, Duration)>,
+}
+
+#[derive(Debug)]
+struct Verdict {
+    passed: bool,
+    tree_size: u64,
+    at: Duration,
+    value: Value,
 }
 
 #[derive(Debug)]
@@ -57,27 +76,80 @@ enum End {
     Cancelled,
 }
 
-impl Verification {
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+/// What became of the wish to begin one.
+#[derive(Debug, PartialEq, Eq)]
+enum Begun {
+    Yes,
+    /// Another one runs.
+    Running,
+    /// The last one was good, is new enough, and was about all that is recorded by now.
+    Stands,
+    /// Not yet.
+    In(Duration),
+}
+
+impl Known {
+    fn is_running(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.end.is_none())
     }
 
+    /// For how long after a run none may begin.
+    fn pause(&self) -> Duration {
+        let took = self.run.as_ref().and_then(|run| {
+            let (_, ended_at) = run.end.as_ref()?;
+            Some(ended_at.saturating_sub(run.began_at))
+        });
+        took.map_or(Duration::ZERO, |took| took.saturating_mul(PAUSE).max(LEAST_PAUSE))
+    }
+
+    /// How long it is until one may begin.
+    fn wait(&self, now: Duration) -> Duration {
+        let ended = self.run.as_ref().and_then(|run| run.end.as_ref()).map(|(_, at)| *at);
+        ended.map_or(Duration::ZERO, |at| (at + self.pause()).saturating_sub(now))
+    }
+
+    /// Whether one begins at `now`, with so many records acknowledged.
+    fn may(&self, now: Duration, acked: u64) -> Begun {
+        if self.is_running() {
+            return Begun::Running;
+        }
+        if let Some(last) = self.result.as_ref().filter(|last| last.passed)
+            && last.tree_size == acked
+            && now.saturating_sub(last.at) < self.pause().max(STANDS)
+        {
+            return Begun::Stands;
+        }
+        match self.wait(now) {
+            Duration::ZERO => Begun::Yes,
+            wait => Begun::In(wait),
+        }
+    }
+}
+
+/// Time since the machine was started, which nobody sets.
+fn uptime(hub: &Hub) -> Duration {
+    Duration::from_millis(hub.log.options().clock.boot_ms())
+}
+
+impl Verification {
     /// What the last one found that came to a verdict.
     pub(super) fn last(&self) -> Option<Value> {
-        self.known().result.clone()
+        self.0.known().result.as_ref().map(|result| result.value.clone())
     }
 
     /// How it is.
-    fn state(&self) -> Value {
-        let known = self.known();
+    fn state(&self, hub: &Hub) -> Value {
+        let now = uptime(hub);
+        let known = self.0.known();
         let run = known.run.as_ref();
-        let (state, failed) = match run.map(|run| &run.end) {
+        let (state, failed) = match run.map(|run| run.end.as_ref().map(|(end, _)| end)) {
             None => ("idle", None),
             Some(None) => ("running", None),
             Some(Some(End::Done)) => ("done", None),
             Some(Some(End::Failed(why))) => ("failed", Some(why.clone())),
             Some(Some(End::Cancelled)) => ("cancelled", None),
         };
+        let result = known.result.as_ref();
         json!({
             "state": state,
             "started": run.map(|run| run.began),
@@ -86,28 +158,37 @@ impl Verification {
             "done_bytes": self.0.done.load(Ordering::Relaxed),
             "total_bytes": self.0.total.load(Ordering::Relaxed),
             "error": failed,
-            "result": known.result,
+            "retry_after_seconds": seconds(known.wait(now)),
+            "age_seconds": result.map(|result| now.saturating_sub(result.at).as_secs()),
+            "result": result.map(|result| &result.value),
         })
     }
 
-    /// Begins one; false while another runs.
-    fn begin(&self, hub: &Arc<Hub>, by: String) -> Result<bool, std::io::Error> {
-        let began = hub.log.options().clock.now();
+    /// Begins one, unless one runs, or has just run.
+    fn begin(&self, hub: &Arc<Hub>, by: String) -> Result<Begun, std::io::Error> {
+        let clock = &hub.log.options().clock;
+        let (began, began_at) = (clock.now(), uptime(hub));
         {
-            let mut known = self.known();
-            if known.run.as_ref().is_some_and(|run| run.end.is_none()) {
-                return Ok(false);
+            let mut known = self.0.known();
+            let may = known.may(began_at, hub.log.acked_seq());
+            if may != Begun::Yes {
+                return Ok(may);
             }
             self.0.done.store(0, Ordering::Relaxed);
             self.0.total.store(0, Ordering::Relaxed);
-            known.run = Some(Run { began, ended: None, by, end: None });
+            known.run = Some(Run { began, began_at, ended: None, by, end: None });
         }
         // Not under the lock: one that cannot begin ends at once, and takes it.
         let ending = Ending { shared: Arc::clone(&self.0), hub: Arc::clone(hub) };
         let thread = std::thread::Builder::new().name("collector-verify".to_owned());
         thread.spawn(move || ending.run(began))?;
-        Ok(true)
+        Ok(Begun::Yes)
     }
+}
+
+/// In whole seconds, so that it is over after them.
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 /// The thread that verifies. However it ends, that is noted.
@@ -118,82 +199,33 @@ struct Ending {
 
 impl Ending {
     fn run(self, now: Timestamp) {
-        let options = self.hub.log.options();
-        let verified = on_one_thread(|| {
-            let key = self.hub.log.verifier_key().parse().ok();
-            // What is in reach and does not fit is held against it, as by `auditctl verify`.
-            let found = coverage::contradicting(&self.hub).map_err(|source| {
-                let path = options.dir.clone();
-                ReadError::Io { action: "compare", path, source }
-            })?;
-            let anchors = found
-                .iter()
-                .filter_map(|it| Anchor::parse(&it.name, it.note.as_bytes()).ok())
-                .collect();
-            let request = Request { key, now, anchors, ..Request::default() };
-            let watch = Progress { shared: &self.shared, hub: &self.hub };
-            verify(&options.fs, &options.dir, &request, &watch).map(|(report, _)| report)
-        });
-        let (end, result) = match verified {
-            Ok(Ok(report)) => {
-                self.tell_health(&report);
-                (End::Done, Some(self.result(&report, now)))
+        match run::run(&self.shared, &self.hub, now) {
+            Outcome::Verdict(report, compared) => {
+                let by = self.shared.known().run.as_ref().map(|run| run.by.clone());
+                let times = (now, self.hub.log.options().clock.now());
+                let value = run::result((&report, &compared), times, &by.unwrap_or_default());
+                let verdict = Verdict {
+                    passed: report.passed(),
+                    tree_size: report.tree_size,
+                    at: uptime(&self.hub),
+                    value,
+                };
+                self.note(End::Done, Some(verdict));
             }
-            Ok(Err(ReadError::Interrupted)) => (End::Cancelled, None),
-            Ok(Err(failed)) => (End::Failed(failed.to_string()), None),
-            Err(failed) => (End::Failed(failed), None),
-        };
-        self.note(end, result);
-    }
-
-    /// What a comparison with copies found, only one with the same copies ends: this run sees
-    /// those that are in the collector's reach.
-    fn tell_health(&self, report: &Report) {
-        let options = self.hub.log.options();
-        let paths = LogPaths::new(&options.dir);
-        let of_copies = match Findings::load(&*options.fs, &paths) {
-            Findings::Some(found) => found.is_of_copies(),
-            _ => false,
-        };
-        if !(report.passed() && of_copies) {
-            note_verified(&*options.fs, &paths, report, FoundBy::Verify, false);
+            Outcome::Cancelled => self.note(End::Cancelled, None),
+            Outcome::Failed(why) => self.note(End::Failed(why), None),
         }
     }
 
-    fn note(&self, end: End, result: Option<Value>) {
-        let mut known = self.shared.known.lock().unwrap_or_else(PoisonError::into_inner);
+    fn note(&self, end: End, result: Option<Verdict>) {
+        let mut known = self.shared.known();
         if let Some(run) = known.run.as_mut().filter(|run| run.end.is_none()) {
-            run.end = Some(end);
+            run.end = Some((end, uptime(&self.hub)));
             run.ended = Some(self.hub.log.options().clock.now());
         }
         if result.is_some() {
             known.result = result;
         }
-    }
-
-    /// When, over how much, by which key, and what was found.
-    fn result(&self, report: &Report, began: Timestamp) -> Value {
-        let by = self.shared.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let by = by.run.as_ref().map(|run| run.by.clone());
-        let mut whole = json!(report);
-        whole["passed"] = json!(report.passed());
-        whole["next"] = json!(if report.passed() { Vec::new() } else { next_steps(report) });
-        // The key is that of the writer itself, and of no file.
-        whole["key_source"] = json!("collector");
-        json!({
-            "verdict": if report.passed() { "verified" } else { "wrong" },
-            "passed": report.passed(),
-            "at": report.verified_at,
-            "started": began,
-            "ended": self.hub.log.options().clock.now(),
-            "by": by,
-            "tree_size": report.tree_size,
-            "root_hash": report.root_hash,
-            "key": report.key,
-            "fingerprint": report.fingerprint,
-            "sentence": sentence(report),
-            "report": whole,
-        })
     }
 }
 
@@ -204,72 +236,8 @@ impl Drop for Ending {
     }
 }
 
-fn sentence(report: &Report) -> String {
-    let size = report.tree_size;
-    if report.passed() {
-        let mut but = Vec::new();
-        for (records, why) in [
-            (report.given_up(), "were given up"),
-            (report.left_behind(), "of an earlier epoch were left behind"),
-            (report.ranges.removed.end_seq, "were removed by retention"),
-        ] {
-            if records > 0 {
-                but.push(format!("{records} {why}"));
-            }
-        }
-        let but = match but.is_empty() {
-            true => String::new(),
-            false => format!(" Not all of them are here: {}.", but.join(", ")),
-        };
-        return format!(
-            "The {size} signed records hash to the root that this collector's key signed.{but} Only \
-             a copy that is kept elsewhere can show that nothing was cut off the end: `auditctl \
-             verify --against FILE`."
-        );
-    }
-    let found = report.findings.len();
-    let first = report.findings.first().map_or_else(String::new, |it| format!(" The first: {it}"));
-    format!("Something is wrong with the log: {found} findings.{first}")
-}
-
-/// Verification reads blocks in parallel: here on this thread alone, which gives way.
-fn on_one_thread<T: Send>(run: impl FnOnce() -> T + Send) -> Result<T, String> {
-    let lower = |_| {
-        // Only a wish.
-        let thread = rustix::thread::gettid();
-        let _ = rustix::process::setpriority_process(Some(thread), NICE);
-    };
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(1)
-        .thread_name(|_| "collector-verify".to_owned())
-        .start_handler(lower)
-        .build()
-        .map_err(|error| error.to_string())?;
-    Ok(pool.install(run))
-}
-
-struct Progress<'a> {
-    shared: &'a Shared,
-    hub: &'a Hub,
-}
-
-impl Watch for Progress<'_> {
-    fn stage(&self, _: Stage, bytes: u64) {
-        self.shared.done.store(0, Ordering::Relaxed);
-        self.shared.total.store(bytes, Ordering::Relaxed);
-    }
-
-    fn advance(&self, bytes: u64) {
-        self.shared.done.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn interrupted(&self) -> bool {
-        *self.hub.stopping.borrow()
-    }
-}
-
 pub(super) async fn get_verify(State(app): State<App>) -> Response {
-    answer(StatusCode::OK, &app.hub.verification.state())
+    answer(StatusCode::OK, &app.hub.verification.state(&app.hub))
 }
 
 pub(super) async fn post_verify(
@@ -282,14 +250,73 @@ pub(super) async fn post_verify(
     let by = by.or_else(|| reader.origin.uid.map(|uid| format!("uid {uid}")));
     let by = by.unwrap_or_else(|| "somebody with a token".to_owned());
     match app.hub.verification.begin(&app.hub, by) {
-        Ok(true) => answer(StatusCode::ACCEPTED, &app.hub.verification.state()),
-        Ok(false) => {
+        Ok(Begun::Yes) => answer(StatusCode::ACCEPTED, &app.hub.verification.state(&app.hub)),
+        Ok(Begun::Stands) => answer(StatusCode::OK, &app.hub.verification.state(&app.hub)),
+        Ok(Begun::Running) => {
             let text = "a verification is running; GET /v1/verify says how far it is";
             error(StatusCode::CONFLICT, "busy", text)
+        }
+        Ok(Begun::In(wait)) => {
+            let text = format!(
+                "a verification has just ended, and reads everything: the next one may begin in \
+                 {} s. GET /v1/verify has what the last one found",
+                seconds(wait)
+            );
+            let response = error(StatusCode::TOO_MANY_REQUESTS, "busy", &text);
+            with_retry_after(response, Some(wait))
         }
         Err(failed) => {
             let text = format!("the verification cannot start: {failed}");
             error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &text)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// After one that took from 100 to `ended`, over 30 records.
+    fn known(ended: u64, passed: bool) -> Known {
+        let run = Run {
+            began: Timestamp::from_micros(0),
+            began_at: secs(100),
+            ended: None,
+            by: String::new(),
+            end: Some((End::Done, secs(ended))),
+        };
+        let value = Value::Null;
+        let result = Verdict { passed, tree_size: 30, at: secs(ended), value };
+        Known { run: Some(run), result: Some(result) }
+    }
+
+    #[test]
+    fn whoever_asks_without_end_gets_a_fifth_of_the_time() {
+        assert_eq!(Known::default().may(secs(1), 0), Begun::Yes);
+        let long = known(400, true);
+        assert_eq!(long.may(secs(401), 31), Begun::In(secs(1_199)));
+        assert_eq!(long.may(secs(1_600), 31), Begun::Yes);
+        let short = known(101, true);
+        assert_eq!(short.may(secs(102), 31), Begun::In(secs(9)));
+        assert_eq!(short.may(secs(111), 31), Begun::Yes);
+        let mut running = known(101, true);
+        running.run.as_mut().expect("a run").end = None;
+        assert_eq!(running.may(secs(5_000), 31), Begun::Running);
+    }
+
+    #[test]
+    fn a_good_verdict_stands_for_a_while_where_nothing_was_recorded_since() {
+        let short = known(101, true);
+        assert_eq!(short.may(secs(160), 30), Begun::Stands);
+        assert_eq!(short.may(secs(161), 30), Begun::Yes, "the bytes may be others by now");
+        let long = known(400, true);
+        assert_eq!(long.may(secs(1_599), 30), Begun::Stands);
+        assert_eq!(long.may(secs(1_600), 30), Begun::Yes);
+        // What was wrong may have been put right.
+        assert_eq!(known(101, false).may(secs(112), 30), Begun::Yes);
     }
 }

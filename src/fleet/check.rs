@@ -14,6 +14,7 @@ use crate::archive::{
 };
 use crate::audit::files::facts::Authority;
 use crate::audit::keys::Keyring;
+use crate::audit::read::verify::Activity;
 use crate::audit::tree::merkle::{Hash, Range};
 
 /// What the points of an epoch give: the roots, the holes, and what the log's own records say.
@@ -52,6 +53,7 @@ impl Check<'_> {
             host: None,
             foreign: Names::default(),
             is_whole: true,
+            activity: None,
         };
         let sets = keysets(self.bucket, &proofs, &log, subject.believed, None);
         match sets {
@@ -75,6 +77,7 @@ impl Check<'_> {
             Err(error) if is_finding(&error) => exam.without_keys(found(error)?),
             Err(error) => return Err(error),
         }
+        exam.report.activity = exam.activity.take();
         Ok(exam.report)
     }
 }
@@ -165,6 +168,8 @@ impl Exam<'_> {
         keys: &Keyring,
         known: Option<&Verified>,
     ) -> Result<bool, ArchiveError> {
+        // What an epoch goes on from is among its own records.
+        self.activity = self.check.counts.then(Activity::default);
         let from = known.and_then(|known| known.trees.get(&log.epoch()));
         let mut points = self.points(log, keys, from)?;
         if from.is_some_and(|from| points.first().is_none_or(|plan| plan.before != *from)) {
@@ -313,13 +318,18 @@ impl Exam<'_> {
         let Check { bucket, watch, .. } = *self.check;
         let planner = Planner { bucket, proofs, keys, watch, from };
         let mut walk = Walk::new(planner, &plan.before, sizes.clone());
-        let (mut look, mut stuck) = (Look::default(), false);
+        let activity = self.activity.is_some().then(Activity::default);
+        let (mut look, mut stuck) = (Look { activity, ..Look::default() }, false);
         for step in &plan.steps {
             look.begin();
             let before = look.clone();
             match walk.step(step, &mut look) {
                 Ok(()) => {
                     self.report.records_read += look.records;
+                    if let Some((all, more)) = self.activity.as_mut().zip(look.activity.take()) {
+                        all.merge(more);
+                        look.activity = Some(Activity::default());
+                    }
                     if let Step::Data(proof, until) = step {
                         self.placed(proof, *until, &look);
                         self.in_parquet(proof)?;

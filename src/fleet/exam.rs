@@ -12,6 +12,7 @@ use crate::archive::{Bucket, Lacks, Mark, ObjectName, Planner, Proofs};
 use crate::audit::files::facts::Authority;
 use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::{SignedCheckpoint, VerifierKey};
+use crate::audit::read::verify::Activity;
 use crate::audit::read::watch::Watch;
 use crate::audit::tree::merkle::Range;
 use crate::clock::Timestamp;
@@ -41,6 +42,8 @@ pub(crate) struct Check<'a> {
     pub(crate) sums: &'a SumKey,
     /// What the roster acknowledges.
     pub(crate) known: &'a Acknowledgements,
+    /// Whether to count what the records say.
+    pub(crate) counts: bool,
     pub(crate) watch: &'a dyn Watch,
 }
 
@@ -67,6 +70,8 @@ pub(super) struct Exam<'a> {
     pub(super) foreign: Names,
     /// Whether everything was read, so that the next time it need not be.
     pub(super) is_whole: bool,
+    /// What the records say that were read of the epoch, where that is to be counted.
+    pub(super) activity: Option<Activity>,
 }
 
 impl Exam<'_> {

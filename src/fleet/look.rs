@@ -1,8 +1,9 @@
-//! What the records of an object say of where they are from.
+//! What the records of an object say: where they are from, and, for a report, who did what when.
 
 use serde::Deserialize;
 
 use crate::archive::{ArchiveError, Take, accepted};
+use crate::audit::read::verify::Activity;
 use crate::clock::Timestamp;
 
 /// Looks at records as they go by.
@@ -19,6 +20,8 @@ pub(crate) struct Look {
     pub(crate) first_of_all: Option<Timestamp>,
     /// The host that the log's first record names.
     pub(crate) host: Option<String>,
+    /// What the object's records say, where that is to be counted.
+    pub(crate) activity: Option<Activity>,
 }
 
 #[derive(Deserialize)]
@@ -36,7 +39,8 @@ impl Look {
     /// Another object begins.
     pub(crate) fn begin(&mut self) {
         let (first_of_all, host) = (self.first_of_all, self.host.take());
-        *self = Self { first_of_all, host, ..Self::default() };
+        let activity = self.activity.is_some().then(Activity::default);
+        *self = Self { first_of_all, host, activity, ..Self::default() };
     }
 }
 
@@ -58,6 +62,9 @@ impl Take for Look {
         }
         self.last = raw.rsplit(|byte| *byte == b'\n').find_map(accepted).or(self.last);
         self.records += lines.by_ref().count() as u64;
+        if let Some(activity) = &mut self.activity {
+            activity.merge(Activity::of(raw, first_seq, u64::MAX));
+        }
         Ok(())
     }
 }

@@ -3,13 +3,17 @@
 use std::collections::HashSet;
 
 use super::acknowledged::Acknowledged;
-use super::finding::{Finding, FindingKind as Kind};
+use super::finding::{Finding, FindingKind as Kind, Severity};
 use super::heads::evidence_of;
 use super::state::SavedLog;
 use crate::archive::ArchiveError;
+use crate::audit::read::verify::Activity;
 use crate::audit::tree::merkle::Hash;
 use crate::clock::Timestamp;
 use crate::store::StoreErrorKind;
+
+/// So many of a log's own records are kept of each log of a fleet.
+const MOST_TOLD: usize = 20;
 
 /// What was found of one log.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +52,12 @@ pub struct LogReport {
     pub parquet_unchecked: u64,
     /// When the object with the newest signed head was written, by the store's clock.
     pub newest_put: Option<Timestamp>,
+    /// Of what the records say that were read, where that was counted and nothing is wrong with
+    /// the log: how many they are, from when to when, and what the log recorded of itself. The
+    /// rest is with that of all logs.
+    pub counted: Option<Activity>,
+    /// All of it, until it is with that of all logs.
+    pub(crate) activity: Option<Activity>,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// What is wrong and the roster acknowledges, until it is with that of all logs.
@@ -56,6 +66,26 @@ pub struct LogReport {
     pub(crate) saved: SavedLog,
     /// The names of the data objects that were proven, where the bucket lists others.
     pub(crate) proven: Option<HashSet<String>>,
+}
+
+impl LogReport {
+    /// Hands over what its records say, but for what is told of each log. What something is
+    /// wrong with is not told as what happened, nor what somebody put there.
+    pub(crate) fn hand_over(&mut self) -> Option<Activity> {
+        let counts = |it: &Finding| match it.kind {
+            Kind::Silent => true,
+            Kind::LogUnknown => false,
+            _ => it.severity != Severity::Bad,
+        };
+        let mut all = self.activity.take().filter(|_| self.findings.iter().all(counts))?;
+        let told = std::mem::take(&mut all.told);
+        let told_beyond = std::mem::take(&mut all.told_beyond);
+        let (records, first, last) = (all.records, all.first, all.last);
+        let mut own = Activity { records, first, last, told, told_beyond, ..Activity::default() };
+        own.tell_no_more_than(MOST_TOLD);
+        self.counted = Some(own);
+        Some(all)
+    }
 }
 
 /// What was found of one epoch.

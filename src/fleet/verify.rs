@@ -17,6 +17,7 @@ use super::state::{SeenRoster, State};
 use super::versions::{self, Versions};
 use crate::archive::{ArchiveError, Bucket, LogName};
 use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint, VerifierKey};
+use crate::audit::read::verify::Activity;
 use crate::audit::read::watch::{Stage, Watch};
 use crate::audit::tree::merkle::leaf_hash;
 use crate::clock::Timestamp;
@@ -51,6 +52,8 @@ pub struct Request {
     pub jobs: usize,
     /// How much is read for one log.
     pub most: Most,
+    /// Whether to count what the records say that are read: for [`Fleet::activity`].
+    pub activity: bool,
 }
 
 /// What was found.
@@ -74,6 +77,9 @@ pub struct Fleet {
     pub acknowledged: Vec<Acknowledged>,
     /// How many of the roster's acknowledgements fit nothing that was found.
     pub unused: u64,
+    /// What the records say that were read, of all logs with which nothing is wrong, where that
+    /// was asked for.
+    pub activity: Option<Activity>,
     /// Objects in the bucket, as far as it was listed.
     pub objects: u64,
     /// Their bytes.
@@ -153,9 +159,9 @@ impl Run<'_> {
         let ids: Vec<&str> = self.ids().into_iter().collect();
         let bytes = self.inventory.logs.values().map(|it| it.bytes).fold(0, u64::saturating_add);
         self.watch.stage(Stage::Verify, bytes);
-        for report in self.in_parallel(&ids)? {
-            fleet.logs.push(report);
-        }
+        let (reports, activity) = self.in_parallel(&ids)?;
+        fleet.logs = reports;
+        fleet.activity = self.request.activity.then_some(activity);
         self.nothing(&mut fleet, &ids);
         self.foreign(&mut fleet);
         self.named(&mut fleet);
@@ -275,9 +281,11 @@ impl Run<'_> {
         of_log && of_host
     }
 
-    /// Some logs at once; the reports in the order of their ids.
-    fn in_parallel(&self, ids: &[&str]) -> Result<Vec<LogReport>, ArchiveError> {
-        let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    /// Some logs at once; the reports in the order of their ids, and what their records say put
+    /// together, so that it does not grow with the logs.
+    fn in_parallel(&self, ids: &[&str]) -> Result<(Vec<LogReport>, Activity), ArchiveError> {
+        let done = Mutex::new((BTreeMap::new(), Activity::default()));
+        let next = AtomicUsize::new(0);
         let failed = Mutex::new(None);
         std::thread::scope(|scope| {
             for _ in 0..self.request.jobs.clamp(1, 64).min(ids.len().max(1)) {
@@ -286,9 +294,11 @@ impl Run<'_> {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(id) = ids.get(at) else { return };
                         match self.one(id) {
-                            Ok(report) => {
+                            Ok(mut report) => {
+                                let activity = report.hand_over();
                                 let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                                done.insert(at, report);
+                                activity.into_iter().for_each(|it| done.1.merge(it));
+                                done.0.insert(at, report);
                             }
                             Err(error) => {
                                 let mut failed =
@@ -305,8 +315,8 @@ impl Run<'_> {
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
             None => {
-                let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-                Ok(done.into_values().collect())
+                let (done, activity) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+                Ok((done.into_values().collect(), activity))
             }
         }
     }
@@ -351,7 +361,9 @@ impl Run<'_> {
         let Run { now, sums, known, watch, .. } = self;
         let store = Arc::clone(&self.bucket.0);
         let bucket = &Bucket(Arc::new(Budget::new(store, self.request.most)));
-        let check = Check { bucket, subject: &subject, now: *now, sums, known, watch: *watch };
+        let counts = self.request.activity;
+        let check =
+            Check { bucket, subject: &subject, now: *now, sums, known, counts, watch: *watch };
         let mut report = match check.run() {
             Ok(report) => report,
             Err(error) => not_read(id, &subject, unread(error)?),

@@ -13,6 +13,8 @@ mod found;
 mod gather;
 mod liveness;
 mod problem;
+pub(crate) mod pushed;
+mod reach;
 mod report;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -25,6 +27,9 @@ pub use elsewhere::{ArchiveNoted, BackupNoted, CopyNoted, Elsewhere};
 pub use found::{Findings, Found, FoundBy, next_steps, note_ended, note_verified};
 pub(crate) use gather::MAX_STATE_BYTES;
 pub use problem::Problem;
+#[cfg(feature = "application")]
+pub(crate) use reach::in_time_of;
+pub use reach::{InReach, Keeper, Reach};
 pub use report::{Check, HealthReport, Metadata, Metrics, Status, Summary};
 
 use std::time::Duration;

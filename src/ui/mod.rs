@@ -45,7 +45,10 @@ pub use fleet::{
     fleet_verify_text,
 };
 pub use health::{health_human, health_json, health_json_line};
-pub use html::{Asked, EmbeddedProof, embedded_proof, fleet_report_html, proof_html, verify_html};
+pub use html::{
+    Asked, EmbeddedProof, bad_backup_html, embedded_proof, fleet_report_html, proof_html,
+    verified_backup_html, verify_html,
+};
 pub use key::{
     KeyShown, PrivateKey, key_json, key_text, replacing_json, replacing_text, rotate_plan_json,
     rotate_plan_text, rotated_json, rotated_text,

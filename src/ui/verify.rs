@@ -212,7 +212,7 @@ pub(super) fn completeness(report: &Report) -> String {
     }
 }
 
-fn stretch(range: Stretch) -> String {
+pub(super) fn stretch(range: Stretch) -> String {
     match range.end_seq.saturating_sub(range.first_seq) {
         0 => "none".to_owned(),
         records => {
@@ -260,21 +260,13 @@ pub fn verified_backup_text(verified: &VerifiedBackup, colour: bool) -> String {
     let mut text = format!("backup {}: {}\n", escape(&verified.backup), paint(word, style, colour));
     let range = Stretch { first_seq: verified.first_seq, end_seq: verified.tree_size };
     let records = count(verified.tree_size, "record");
-    let metadata = match verified.metadata_signed {
-        Some(true) => "signed",
-        Some(false) => {
-            "not signed: trusted only as far as its checkpoint and the archive confirm \
-                        it"
-        }
-        None => "lost: the archive itself was used",
-    };
     let key = format!("{}, according to {}", escape(&label(&verified.key)), verified.key_from);
     let mut row = |name: &str, row: String| text.push_str(&format!("  {name:<13} {row}\n"));
     row("log", escape(&verified.log_id).into_owned());
     row("records", stretch(range));
     row("root", format!("{} over {records}", verified.root_hash));
     row("key", key);
-    row("metadata", metadata.to_owned());
+    row("metadata", metadata(verified).to_owned());
     for against in &verified.against {
         let found = match &against.finding {
             None => format!("is its beginning, of {}", count(against.size, "record")),
@@ -294,7 +286,19 @@ pub fn verified_backup_text(verified: &VerifiedBackup, colour: bool) -> String {
     text
 }
 
-fn log_here(here: &LogHere) -> String {
+/// What its metadata are worth.
+pub(super) fn metadata(verified: &VerifiedBackup) -> &'static str {
+    match verified.metadata_signed {
+        Some(true) => "signed",
+        Some(false) => {
+            "not signed: trusted only as far as its checkpoint and the archive confirm it"
+        }
+        None => "lost: the archive itself was used",
+    }
+}
+
+/// How the log that is here relates to it.
+pub(super) fn log_here(here: &LogHere) -> String {
     match here {
         LogHere::Nothing => "none to compare it with".to_owned(),
         LogHere::Other => "is another log".to_owned(),

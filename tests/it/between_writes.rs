@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use auditctl::audit::files::manifest::InOneFile;
 use auditctl::audit::read::verify::{Kind, Report, Request, verify};
 use auditctl::audit::read::watch::Unwatched;
 use auditctl::audit::write::key_change::RotateRequest;
@@ -16,7 +17,7 @@ use crate::support::{Dir, open, options};
 
 /// Everything that writes more than one file: sealing, compression, checkpoints, a change
 /// of key, a close, an opening after it.
-fn run() -> (Dir, Vec<Change>) {
+fn run(in_one_file: InOneFile) -> (Dir, Vec<Change>) {
     let dir = Dir::new();
     let fs = RecordingFs::default();
     for rotates in [true, false] {
@@ -25,6 +26,7 @@ fn run() -> (Dir, Vec<Change>) {
             max_segment_size: 4 << 10,
             checkpoint_interval: Duration::from_millis(3),
             disk_reserve: 0,
+            in_one_file,
             ..options(&dir)
         });
         for n in 0..40 {
@@ -52,7 +54,16 @@ fn is_tampering(kind: Kind) -> bool {
 
 #[test]
 fn what_is_left_between_any_two_writes_is_not_taken_for_tampering() {
-    let (dir, changes) = run();
+    is_not_taken_for_tampering(InOneFile::default());
+}
+
+#[test]
+fn nor_is_it_where_the_manifest_has_pages() {
+    is_not_taken_for_tampering(crate::pages::SMALL);
+}
+
+fn is_not_taken_for_tampering(in_one_file: InOneFile) {
+    let (dir, changes) = run(in_one_file);
     // Until the first checkpoint is there, there is no log yet.
     let begun = changes
         .iter()

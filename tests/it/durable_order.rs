@@ -330,7 +330,7 @@ fn is_of_log(steps: &[Step], change: &Change) -> bool {
 
 #[test]
 fn retention_syncs_each_thing_before_what_rests_on_it() {
-    let (_dir, fs) = crate::power_loss::run_with_retention();
+    let (_dir, fs) = crate::power_loss::run_with_retention(Default::default());
     in_order(&fs, &["00000000000000000000.log.gz"]);
     let removed = |step: &Step| matches!(&step.change, Change::Remove(path) if name(path).ends_with(".log.gz"));
     assert!(fs.steps().iter().any(removed));

@@ -298,3 +298,35 @@ fn a_removal_by_retention_that_a_crash_cut_short_is_completed_by_the_next_openin
     assert!(records(&dir.log())[0].0 > 0, "the removed segments are not there again");
     root_agrees(&dir.log());
 }
+
+#[test]
+fn opening_reads_only_the_newest_of_what_is_sealed() {
+    use auditctl::fsio::fault::Op;
+    let dir = crate::support::Dir::new();
+    let with = || auditctl::audit::Options {
+        max_segment_size: 2_000,
+        retention: None,
+        ..crate::support::options(&dir)
+    };
+    let log = crate::support::open(with());
+    for n in 0..200 {
+        let event = auditctl::audit::Event::new("e").actor(format!("{n}")).target("x".repeat(200));
+        log.record(event).expect("accepted").wait_durable().expect("durable");
+    }
+    crate::backups::all_compressed(&log);
+    let segments = log.manifest().segments.len();
+    log.close().expect("closed");
+    assert!(segments > 20, "{segments}");
+    let fs = auditctl::fsio::fault::FaultFs::new(std::sync::Arc::new(auditctl::fsio::OsFs));
+    let log = crate::support::open(auditctl::audit::Options {
+        fs: std::sync::Arc::new(fs.clone()),
+        ..with()
+    });
+    let opened = fs.take_log().into_iter().filter(|(op, path)| {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        *op == Op::Open && auditctl::audit::paths::parse_sealed_name(&name).is_some()
+    });
+    let opened = opened.count();
+    log.close().expect("closed");
+    assert!(opened <= 6, "{opened} of {segments}");
+}

@@ -459,3 +459,41 @@ fn a_state_reads_back_as_it_was_written() {
     assert_eq!(fleet.state.logs.len(), 2);
     assert!(fleet.state.logs.values().all(|log| log.verified.is_some() && log.heads.len() == 1));
 }
+
+#[test]
+fn what_records_say_is_counted_once_and_only_of_logs_with_which_nothing_is_wrong() {
+    let hosts = Hosts::new(3);
+    let request = || Request { activity: true, ..hosts.request() };
+    let fleet = hosts.verify_as(request());
+    let lines = |at: usize| all_lines(&hosts.homes[at].log_dir()).len() as u64;
+    let activity = fleet.activity.as_ref().expect("it was asked for");
+    assert_eq!(activity.records, (0..3).map(lines).sum::<u64>());
+    assert_eq!(activity.days.values().sum::<u64>(), activity.records);
+    for log in &fleet.logs {
+        let counted = log.counted.as_ref().expect("it was counted");
+        assert_eq!(counted.records, log.records_read);
+        assert_eq!((counted.first, counted.last), (log.first_accepted, log.last_accepted));
+    }
+    assert!(hosts.verify().activity.is_none(), "nobody asked");
+    // What was verified before is not read, and so not counted.
+    let state = fleet.state.clone();
+    let again = Request { state, trusts_times: true, ..request() };
+    let fleet = hosts.verify_as(again);
+    let known: u64 = fleet.logs.iter().map(|log| log.records_known).sum();
+    let activity = fleet.activity.as_ref().expect("it was asked for");
+    assert!(known > 0, "{}", said(&fleet));
+    assert_eq!(activity.records + known, (0..3).map(lines).sum::<u64>());
+    // Nor does an altered log tell anything.
+    let is_data = |name: &&ObjectName| matches!(name, ObjectName::Data(_));
+    let names = hosts.of(1);
+    let path = hosts.path(names.iter().find(is_data).expect("a data object"));
+    let mut bytes = read(&path);
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).expect("altered");
+    let fleet = hosts.verify_as(request());
+    let activity = fleet.activity.as_ref().expect("it was asked for");
+    assert_eq!(activity.records, lines(0) + lines(2), "{}", said(&fleet));
+    let silent = fleet.logs.iter().find(|log| log.id == hosts.id(1)).expect("its log");
+    assert!(silent.counted.is_none());
+}

@@ -116,3 +116,60 @@ fn changes_of_the_key_are_followed_and_one_that_nobody_signed_is_said() {
     assert_eq!(code, 1, "the roster's key never authorised it: {found}");
     assert!(found.to_string().contains("\"keys_unproven\""), "{found}");
 }
+
+#[test]
+fn a_fleet_s_report_counts_what_was_read_in_this_run_and_says_what_that_is() {
+    let dir = fleet();
+    let report = |more: &[&str], code: i32| {
+        let path = dir.path().join("report.html");
+        let (found, _, error) = run(&dir, &verify(&[&["--report", "report.html"], more].concat()));
+        assert_eq!(found, code, "{error}");
+        let text = std::fs::read_to_string(&path).expect("a report");
+        std::fs::remove_file(path).expect("removed");
+        text
+    };
+    let text = report(&[], 0);
+    for part in [
+        "Activity of all logs",
+        "of 2 logs, accepted from 2",
+        "Records per day (UTC",
+        "alice",
+        "Event type",
+        "Counted now:",
+    ] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+    assert!(!text.contains("Not counted:"), "{text}");
+    // A log that somebody altered tells nothing of what happened.
+    let (_, found) = json(&dir, &["fleet", "list", "bucket"]);
+    let id = found["fleet"]["logs"][0]["log_id"].as_str().expect("an id").to_owned();
+    let altered = std::fs::read_dir(dir.path().join(format!("bucket/tail/log={id}")));
+    let altered = altered.expect("tails").map(|it| it.expect("a file").path());
+    for path in altered.filter(|path| path.is_file()) {
+        let mut bytes = std::fs::read(&path).expect("read");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path, bytes).expect("altered");
+    }
+    let (code, found) = json(&dir, &verify(&[]));
+    let (code, of) = match code {
+        1 => (1, "of 1 log, accepted"),
+        _ => panic!("{found}"),
+    };
+    let text = report(&[], code);
+    assert!(text.contains(of) && text.contains("Not counted:"), "{text}");
+    assert!(text.contains(&format!("the records of log {id}")), "{text}");
+}
+
+#[test]
+fn a_proof_from_an_archive_as_html_is_one_file_that_verify_reads() {
+    let dir = fleet();
+    let (_, found) = json(&dir, &["fleet", "list", "bucket"]);
+    let id = found["fleet"]["logs"][0]["log_id"].as_str().expect("an id").to_owned();
+    let prove = ["fleet", "prove", "bucket", "--log", &id, "--seq", "1", "--format", "html"];
+    ok(&dir, &[&prove[..], &["-o", "proof.html"]].concat());
+    let text = std::fs::read_to_string(dir.path().join("proof.html")).expect("a file");
+    assert!(text.starts_with("<!doctype html>") && text.contains("default-src 'none'"), "{text}");
+    let (code, found) = json(&dir, &["verify", "--proof", "proof.html"]);
+    assert_eq!((code, &found["seq"]), (0, &1.into()), "{found}");
+}

@@ -288,7 +288,7 @@ fn blocks_that_say_nothing_of_ids_are_read_unless_they_are_older_than_ids() {
         let path = dir.log().join("audit.manifest.json");
         let (mut manifest, _) =
             Manifest::load_signed(&auditctl::fsio::OsFs, &path).expect("read").expect("there");
-        for segment in &mut manifest.segments {
+        for segment in manifest.segments.all_mut() {
             segment.blocks.iter_mut().for_each(|block| block.ids = None);
         }
         if older_than_ids {
@@ -335,7 +335,8 @@ fn a_log_that_an_older_version_had_in_between_is_read_for_its_ids() {
     let (mut manifest, _) =
         Manifest::load_signed(&auditctl::fsio::OsFs, &path).expect("read").expect("there");
     manifest.ids_from = None;
-    let blocks = manifest.segments.iter_mut().skip(1).flat_map(|segment| &mut segment.blocks);
+    let blocks =
+        manifest.segments.all_mut().iter_mut().skip(1).flat_map(|segment| &mut segment.blocks);
     blocks.for_each(|block| block.ids = None);
     let key = SigningKey::load(&auditctl::fsio::OsFs, &dir.log().join("audit.key"));
     manifest.sign(&key.expect("a key")).expect("signed");

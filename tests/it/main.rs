@@ -43,8 +43,10 @@ mod bad_days;
 mod between_writes;
 mod browser;
 mod c2sp;
+mod callers;
 mod cli;
 mod clock;
+mod columns;
 mod corpora;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs", feature = "parquet"))]
 mod counting;
@@ -117,7 +119,9 @@ mod limits_told;
 mod mail_server;
 #[cfg(feature = "s3")]
 mod mapped_cloudtrail;
+mod mapped_kubernetes;
 mod mappings;
+mod measured;
 mod model;
 mod monitor;
 mod nagios;
@@ -129,6 +133,7 @@ mod own_files;
 mod packaging;
 mod page;
 mod page_doors;
+mod pages;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod paths;
@@ -147,6 +152,7 @@ mod query_cli;
 mod query_over_time;
 #[cfg(feature = "alerts")]
 mod receiver;
+mod record_ahead;
 mod record_cli;
 mod record_input;
 mod record_resume;

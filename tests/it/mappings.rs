@@ -10,7 +10,7 @@ use crate::fetched::otel_python;
 use crate::serving::{Serving, bearer, new_token};
 use crate::support::{Dir, auditctl, ok, records, run};
 
-fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/mappings").join(name)
 }
 
@@ -378,7 +378,7 @@ fn an_import_of_an_envelope_that_was_killed_goes_on_and_records_each_once() {
     assert!(found.iter().enumerate().all(|(at, n)| at as u64 == *n), "in order");
 }
 
-fn post(
+pub(crate) fn post(
     collector: &Serving,
     path: &str,
     kind: &str,
@@ -394,7 +394,7 @@ fn post(
     (status, head, serde_json::from_str(&text).unwrap_or_else(|_| json!({ "text": text })))
 }
 
-const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 
 #[test]
 fn a_batch_of_kube_apiserver_s_is_answered_so_that_it_sends_again_only_what_can_be_taken() {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use auditctl::audit::files::manifest::InOneFile;
 use auditctl::audit::{Durability, Event, Options};
 use auditctl::fsio::{OpenMode, OsFs};
 
@@ -11,13 +12,14 @@ use crate::disk::{Change, Disk, Random, RecordingFs};
 use crate::support::{Dir, open, options, records, root_agrees};
 
 /// A run in which much happens: sealing, compression, checkpoints, reopening.
-fn recorded_run(durability: Durability) -> (Dir, Vec<Change>) {
+fn recorded_run(durability: Durability, in_one_file: InOneFile) -> (Dir, Vec<Change>) {
     let dir = Dir::new();
     let fs = RecordingFs::default();
     for run in 0..2 {
         let log = open(Options {
             fs: Arc::new(fs.clone()),
             durability,
+            in_one_file,
             max_segment_size: 4 * 1024,
             checkpoint_interval: std::time::Duration::from_millis(3),
             disk_reserve: 0,
@@ -43,8 +45,8 @@ fn recorded_run(durability: Durability) -> (Dir, Vec<Change>) {
     (dir, changes)
 }
 
-fn survives_power_loss(durability: Durability, seed: u64) {
-    let (dir, changes) = recorded_run(durability);
+fn survives_power_loss(durability: Durability, seed: u64, in_one_file: InOneFile) {
+    let (dir, changes) = recorded_run(durability, in_one_file);
     let sealed = |change: &Change| match change {
         Change::Rename(_, to) => to.to_string_lossy().ends_with(".log.gz"),
         _ => false,
@@ -63,7 +65,7 @@ fn survives_power_loss(durability: Durability, seed: u64) {
         disk.put_into(&dir.log(), &found.log());
         let context =
             format!("{durability:?}, seed {seed}, after {crash} changes: {:?}", changes.last());
-        let again = Options { durability, ..options(&found) };
+        let again = Options { durability, in_one_file, ..options(&found) };
         let log = match auditctl::audit::AuditLog::open(again) {
             Ok(log) => log,
             Err(error) => panic!("{context}: {error}; kept in {}", found.keep().display()),
@@ -87,12 +89,17 @@ fn survives_power_loss(durability: Durability, seed: u64) {
 
 #[test]
 fn p1_what_was_acknowledged_survives_the_loss_of_power_at_any_moment() {
-    survives_power_loss(Durability::Commit, 0x9e37_79b9_7f4a_7c15);
+    survives_power_loss(Durability::Commit, 0x9e37_79b9_7f4a_7c15, InOneFile::default());
 }
 
 #[test]
 fn p1_the_same_where_the_writer_syncs_at_intervals() {
-    survives_power_loss(Durability::Interval, 0xd1b5_4a32_d192_ed03);
+    survives_power_loss(Durability::Interval, 0xd1b5_4a32_d192_ed03, InOneFile::default());
+}
+
+#[test]
+fn p1_the_same_where_the_manifest_has_pages() {
+    survives_power_loss(Durability::Commit, 0xbf58_476d_1ce4_e5b9, crate::pages::SMALL);
 }
 
 /// The key changes twice while events are recorded; then the log is closed.
@@ -174,7 +181,7 @@ fn p1_a_change_of_key_survives_the_loss_of_power_at_any_moment() {
 }
 
 /// A log whose old segments are removed while events are recorded.
-pub(crate) fn run_with_retention() -> (Dir, RecordingFs) {
+pub(crate) fn run_with_retention(in_one_file: InOneFile) -> (Dir, RecordingFs) {
     use auditctl::clock::ManualClock;
     use std::time::Duration;
     let dir = Dir::new();
@@ -187,6 +194,7 @@ pub(crate) fn run_with_retention() -> (Dir, RecordingFs) {
         checkpoint_interval: Duration::from_millis(3),
         disk_reserve: 0,
         retention_rule: auditctl::audit::RetentionRule::RemovesWithoutBackup,
+        in_one_file,
         ..options(&dir)
     };
     let record = |log: &auditctl::audit::AuditLog, n: usize| {
@@ -218,7 +226,16 @@ pub(crate) fn run_with_retention() -> (Dir, RecordingFs) {
 
 #[test]
 fn p1_retention_survives_the_loss_of_power() {
-    let (dir, fs) = run_with_retention();
+    retention_survives_the_loss_of_power(InOneFile::default());
+}
+
+#[test]
+fn p1_retention_survives_the_loss_of_power_where_the_manifest_has_pages() {
+    retention_survives_the_loss_of_power(crate::pages::SMALL);
+}
+
+fn retention_survives_the_loss_of_power(in_one_file: InOneFile) {
+    let (dir, fs) = run_with_retention(in_one_file);
     let all = fs.changes();
     let mut random = Random(0x94d0_49bb_1331_11eb);
     let rounds = 200;

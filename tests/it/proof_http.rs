@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use crate::backups::copy_dir;
 use crate::serving::{Serving, bearer, new_token};
-use crate::support::{Dir, eventually, run};
+use crate::support::{Dir, eventually, ok, run};
 
 const SETTINGS: &str = "[collector]\ntoken_file = \"tokens\"\n[rate_limit]\nenabled = false\n";
 
@@ -164,4 +165,88 @@ fn what_a_verification_in_the_collector_finds_health_tells_as_well() {
         let mut ranges = covered["ranges"].as_array()?.iter();
         ranges.any(|range| range["state"] == "missing").then_some(())
     });
+}
+
+fn verified(collector: &Serving, reader: &str) -> Value {
+    found("an end", || {
+        let (_, state) = ask(collector, "/v1/verify", reader);
+        (state["state"] == "done").then_some(state)
+    })
+}
+
+#[test]
+fn a_verdict_stands_for_a_while_and_nobody_begins_one_after_the_other_without_end() {
+    let dir = Dir::new();
+    let (collector, reader, writer) = filled(&dir, "");
+    assert_eq!(ask(&collector, "/v1/verify", &reader).1["age_seconds"], Value::Null);
+    assert_eq!(begin(&collector, &reader).0, 202);
+    let first = verified(&collector, &reader);
+    assert!(first["age_seconds"].as_u64().is_some(), "{first}");
+    assert!(first["retry_after_seconds"].as_u64() > Some(0), "{first}");
+    // Nothing was recorded since: none begins.
+    let (status, again) = begin(&collector, &reader);
+    assert_eq!((status, &again["started"]), (200, &first["started"]), "{again}");
+    assert_eq!(again["result"]["sentence"], first["result"]["sentence"]);
+    // Something was: one begins, but not yet.
+    let event = r#"{"event_type":"login"}"#;
+    assert_eq!(collector.post("application/json", &bearer(&writer), event).0, 201);
+    let request = format!(
+        "POST /v1/verify HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n{}\r\n",
+        bearer(&reader)
+    );
+    for _ in 0..5 {
+        let (status, head, body) = collector.http(&request);
+        assert_eq!(status, 429, "{body}");
+        assert!(head.to_ascii_lowercase().contains("retry-after: "), "{head}");
+        assert!(body.contains("\"busy\""), "{body}");
+    }
+    let after = verified(&collector, &reader);
+    assert_eq!(after["started"], first["started"], "none has begun");
+}
+
+#[test]
+fn a_verification_compares_the_log_with_every_backup_and_so_does_the_command() {
+    let dir = Dir::new();
+    let backups = dir.path().join("backups/audit");
+    for nth in 0..6 {
+        ok(&dir, &["record", "--type", "login", "--actor", &format!("a{nth}")]);
+    }
+    // A copy goes its own way, and is backed up.
+    let clone = Dir::new();
+    copy_dir(&dir.log(), &clone.log());
+    ok(&clone, &["record", "--type", "logout", "--actor", "mallory"]);
+    ok(&clone, &["backup"]);
+    for nth in 6..12 {
+        ok(&dir, &["record", "--type", "login", "--actor", &format!("a{nth}")]);
+    }
+    ok(&dir, &["backup"]);
+    let metadata = |folder: &std::path::Path| {
+        let names =
+            std::fs::read_dir(folder).expect("backups").map(|it| it.expect("a file").path());
+        let mut all = names.filter(|path| path.extension().is_some_and(|it| it == "json"));
+        all.find(|path| path.to_string_lossy().contains("audit_backup_")).expect("metadata")
+    };
+    let own = std::fs::read(metadata(&backups)).expect("read");
+    let other = std::fs::read(metadata(&clone.path().join("backups/audit"))).expect("read");
+    // It is older by its name than seventy others.
+    std::fs::write(backups.join("audit_backup_20200101_000000.json"), other).expect("written");
+    for nth in 0..70 {
+        let name = format!("audit_backup_20210101_00{:02}{:02}.json", nth / 60, nth % 60);
+        std::fs::write(backups.join(name), &own).expect("written");
+    }
+    std::fs::write(backups.join("audit_backup_20210102_000000.json"), "{").expect("written");
+    let reader = new_token(&dir, "auditor", &["--role", "read"]);
+    let collector = Serving::start(&dir, SETTINGS);
+    assert_eq!(begin(&collector, &reader).0, 202);
+    let done = verified(&collector, &reader);
+    let result = &done["result"];
+    assert_eq!(result["verdict"], "wrong", "{done}");
+    assert_eq!(result["compared"]["backups"], 72, "{done}");
+    let unread = result["compared"]["not_read"].as_array().expect("a list");
+    assert!(unread.len() == 1 && unread[0].to_string().contains("20210102"), "{done}");
+    let sentence = result["sentence"].as_str().expect("a sentence");
+    assert!(sentence.contains("20200101_000000"), "{sentence}");
+    assert!(sentence.contains("NOT compared with: audit_backup_20210102"), "{sentence}");
+    let (code, out, _) = run(&dir, &["verify", "--json"]);
+    assert!(code == 1 && out.contains("20200101_000000"), "{out}");
 }

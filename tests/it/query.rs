@@ -624,6 +624,10 @@ fn a_rare_name_and_a_narrow_time_read_one_block_and_lost_filters_cost_only_speed
     std::fs::write(&filters[0], b"AUDFILT1 and no more").expect("written");
     assert_eq!(rare().found, answer.found);
     filters.iter().for_each(|path| std::fs::remove_file(path).expect("removed"));
+    assert_eq!(rare().effort.blocks_read, 1, "columns tell it as well");
+    for filter in &filters {
+        std::fs::remove_file(filter.with_extension("columns")).expect("removed");
+    }
     let without = rare();
     assert_eq!(without.found, answer.found);
     assert_eq!(without.effort.blocks_read, without.effort.blocks);

@@ -108,8 +108,65 @@ fn a_report_is_a_new_file_and_nothing_is_checked_where_it_cannot_be_written() {
     let (code, out, _) = run(&dir, &["verify", "--report", "nowhere/report.html"]);
     assert_eq!((code, &*out), (3, ""));
     assert!(!Path::new("nowhere").exists());
-    let (code, _, error) = run(&dir, &["verify", "latest", "--report", "r.html"]);
-    assert_eq!(code, 2, "{error}");
+    // Nor of a backup.
+    let (code, out, _) = run(&dir, &["verify", "latest", "--report", "there.html"]);
+    assert_eq!((code, &*out), (3, ""));
+}
+
+#[test]
+fn a_backup_s_report_says_what_is_in_that_backup_and_that_no_other_was_read() {
+    let dir = Dir::new();
+    recorded(&dir);
+    let (code, _, error) = run(&dir, &["backup"]);
+    assert_eq!(code, 0, "{error}");
+    // What comes later is not in it.
+    let (code, _, error) = run(&dir, &["record", "--type", "later", "--actor", "zoe"]);
+    assert_eq!(code, 0, "{error}");
+    let (code, text) = report(&dir, &["latest"]);
+    assert_eq!(code, 0);
+    stands_alone(&text);
+    for wanted in [
+        "<strong>VERIFIED</strong>",
+        "Verification of backup",
+        "Records per day",
+        "&#60;img src=x onerror=alert(1)&#62;",
+        r"al\u{202e}ice",
+        "No checkpoint that is kept elsewhere was compared",
+        "all that are in the backup",
+        "Other backups, archives, and the log itself were not verified",
+        "continues it, by",
+        "uid ",
+    ] {
+        assert!(text.contains(wanted), "{wanted} is missing in {text}");
+    }
+    assert!(!text.contains("zoe") && !text.contains('\u{202e}'), "{text}");
+    // A checkpoint that is newer than the backup does not fit it.
+    let (_, note, _) = run(&dir, &["checkpoint"]);
+    std::fs::write(dir.path().join("kept.checkpoint"), note).expect("kept");
+    let (code, text) = report(&dir, &["latest", "--against", "kept.checkpoint"]);
+    assert_eq!(code, 1);
+    assert!(text.contains("<strong>OLDER</strong>") && text.contains("What is wrong"), "{text}");
+}
+
+#[test]
+fn a_damaged_backup_s_report_says_what_is_wrong_and_counts_nothing() {
+    let dir = Dir::new();
+    recorded(&dir);
+    let (code, _, error) = run(&dir, &["backup"]);
+    assert_eq!(code, 0, "{error}");
+    let names = std::fs::read_dir(dir.path().join("backups/audit")).expect("backups");
+    let mut all = names.map(|it| it.expect("a file").path());
+    let archive = all.find(|it| it.extension().is_some_and(|it| it == "gz")).expect("an archive");
+    let mut bytes = std::fs::read(&archive).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&archive, bytes).expect("altered");
+    let (code, text) = report(&dir, &["latest"]);
+    assert_eq!(code, 1);
+    stands_alone(&text);
+    assert!(text.contains("<strong>DAMAGED</strong>"), "{text}");
+    assert!(text.contains(".gz") && text.contains("nothing in it was counted"), "{text}");
+    assert!(!text.contains("Records per day"), "{text}");
 }
 
 #[test]

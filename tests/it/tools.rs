@@ -25,6 +25,8 @@ const TOOLS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
+    ("fish", "fish"),
+    ("zsh", "zsh"),
 ];
 
 /// What a skipped test may say wherever it runs, and why that is no hole.

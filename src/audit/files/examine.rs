@@ -54,6 +54,13 @@ pub fn examine(
     Ok(block)
 }
 
+/// The subtree hashes over some lines.
+pub(crate) fn tree_of(lines: &[u8], first_seq: u64) -> Range {
+    let mut tree = Range::empty(first_seq);
+    leaves(lines).for_each(|leaf| tree.append(leaf));
+    tree
+}
+
 /// The leaf hashes of a block's lines.
 pub fn leaves(raw: &[u8]) -> impl Iterator<Item = Hash> + '_ {
     raw.split_inclusive(|byte| *byte == b'\n')

@@ -43,6 +43,7 @@ pub struct Packer {
     compressor: Compressor,
     unpacker: Unpacker,
     back: Vec<u8>,
+    room: Vec<u8>,
 }
 
 impl Packer {
@@ -50,7 +51,21 @@ impl Packer {
     #[must_use]
     pub fn new(level: u32) -> Self {
         let level = CompressionLvl::new(level.clamp(1, 9) as i32).unwrap_or_default();
-        Self { compressor: Compressor::new(level), unpacker: Unpacker::new(), back: Vec::new() }
+        let (back, room) = (Vec::new(), Vec::new());
+        Self { compressor: Compressor::new(level), unpacker: Unpacker::new(), back, room }
+    }
+
+    /// One member, for whoever reads it back from where it is stored before it is trusted.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn member_unread(&mut self, raw: &[u8]) -> io::Result<Vec<u8>> {
+        self.room.resize(self.compressor.gzip_compress_bound(raw.len()), 0);
+        let length = self
+            .compressor
+            .gzip_compress(raw, &mut self.room)
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(self.room[..length].to_vec())
     }
 
     /// One member, read back before it is trusted: compressors have had bugs.
@@ -58,13 +73,7 @@ impl Packer {
     /// # Errors
     /// When what comes back is not what went in.
     pub fn member(&mut self, raw: &[u8]) -> io::Result<Vec<u8>> {
-        let mut member = vec![0; self.compressor.gzip_compress_bound(raw.len())];
-        let length = self
-            .compressor
-            .gzip_compress(raw, &mut member)
-            .map_err(|error| io::Error::other(error.to_string()))?;
-        member.truncate(length);
-        member.shrink_to_fit();
+        let member = self.member_unread(raw)?;
         let same = self.unpacker.unpack(&member, &mut self.back).is_ok() && self.back == raw;
         if same {
             return Ok(member);

@@ -4,11 +4,18 @@
 //! log's key so that nobody else's is taken for it. Opening rebuilds one that is
 //! not signed, or that does not fit the files: the signed heads, not the manifest,
 //! say what the log must contain.
+//!
+//! It is stored anew with each segment that is sealed. So that this costs the same however
+//! many there are, a large one has its old segments in pages: files that are written
+//! once, and whose SHA-256 stands in the signed manifest. It is then of format 2.
 
+mod page;
 mod segment;
+mod segments;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +32,10 @@ use crate::audit::tree::document::{DocumentError, Kind, Unknown};
 use crate::audit::tree::merkle::Range;
 use crate::clock::Timestamp;
 use crate::fsio::{self, Fs};
+pub use page::PageEntry;
+use page::{PageTrouble, read_pages};
 pub use segment::Segment;
+pub use segments::{InOneFile, Segments, Sums};
 
 /// So many signed heads that were left are kept, those of the newest epochs.
 pub const MAX_ABANDONED: usize = 64;
@@ -74,8 +84,12 @@ pub struct Manifest {
     /// need not be read for any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids_from: Option<u64>,
+    /// The pages that hold the oldest segments: while the file is read or written. In
+    /// memory [`segments`](Self::segments) has them all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pages: Vec<PageEntry>,
     /// Sealed segments, in order, without gaps.
-    pub segments: Vec<Segment>,
+    pub segments: Segments,
     /// What a newer version has added.
     #[serde(flatten)]
     pub unknown: Unknown,
@@ -107,7 +121,6 @@ const MEMBERS: &[&str] = &[
     "epoch",
     "abandoned",
     "ended",
-    "end_seq",
     "before",
     "checkpoint",
     "reason",
@@ -126,14 +139,17 @@ const MEMBERS: &[&str] = &[
     "first_key",
     "ids_from",
     "ids",
+    "pages",
+    "first_seq",
+    "end_seq",
     "segments",
     "file",
-    "first_seq",
     "records",
     "raw_bytes",
     "stored_bytes",
     "sha256",
     "filters_sha256",
+    "columns_sha256",
     "min_timestamp",
     "max_timestamp",
     "damage",
@@ -181,6 +197,17 @@ pub enum ManifestError {
     },
 }
 
+/// Whether a file of the second format lists pages: without any it is another that is not known
+/// here.
+fn has_pages(text: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Listed {
+        #[serde(default)]
+        pages: Vec<serde::de::IgnoredAny>,
+    }
+    serde_json::from_slice(text).is_ok_and(|Listed { pages }| !pages.is_empty())
+}
+
 impl Manifest {
     /// Of a new log.
     #[must_use]
@@ -198,7 +225,8 @@ impl Manifest {
             backed_up: None,
             first_key: None,
             ids_from: None,
-            segments: Vec::new(),
+            pages: Vec::new(),
+            segments: Segments::default(),
             unknown: Unknown::default(),
             signature: None,
         }
@@ -212,7 +240,7 @@ impl Manifest {
         Ok(About { origin, size: self.end_seq() })
     }
 
-    /// Signs it.
+    /// Signs it, as one file without pages.
     ///
     /// # Errors
     /// What keeps it from being a manifest, in words.
@@ -224,6 +252,87 @@ impl Manifest {
         Ok(())
     }
 
+    /// Signs it as it is stored; its text.
+    ///
+    /// # Errors
+    /// What keeps it from being a manifest, in words. A page that is not
+    /// [stored](Self::store_pages), for one.
+    pub(crate) fn sign_as_stored(&mut self, key: &SigningKey) -> Result<Vec<u8>, String> {
+        self.signature = None;
+        let failed = |error: serde_json::Error| error.to_string();
+        let unsigned = self.encode_as_stored().map_err(failed)?;
+        let about = self.about(key.name())?;
+        let signature = signed_document::sign(self.kind(), &unsigned, &about, key)?;
+        self.signature = Some(signature);
+        self.encode_as_stored().map_err(failed)
+    }
+
+    /// What kind of file it is as it is stored.
+    fn kind(&self) -> Kind {
+        match self.segments.pages() {
+            0 => Kind::MANIFEST,
+            _ => Kind::PAGED_MANIFEST,
+        }
+    }
+
+    /// Makes pages of old segments, where there are many.
+    pub(crate) fn arrange(&mut self, limits: InOneFile) {
+        self.segments.arrange(limits);
+    }
+
+    /// Stores the pages that are not: [`sign_as_stored`](Self::sign_as_stored) lists them
+    /// once they are [noted](Self::note_pages).
+    ///
+    /// # Errors
+    /// [`ManifestError::Io`]. What was stored until then is nobody's yet.
+    pub(crate) fn store_pages(
+        &self,
+        fs: &dyn Fs,
+        dir: &Path,
+    ) -> Result<StoredPages, ManifestError> {
+        let store = |(nth, segments): (usize, Arc<Vec<Segment>>)| {
+            let entry = PageEntry::store(fs, dir, &self.log_id, &segments);
+            let entry =
+                entry.map_err(|source| ManifestError::Io { path: dir.to_path_buf(), source });
+            Ok((nth, segments, entry?))
+        };
+        self.segments.unstored().into_iter().map(store).collect::<Result<_, _>>().map(StoredPages)
+    }
+
+    /// Notes which pages are stored now.
+    pub(crate) fn note_pages(&mut self, stored: StoredPages) {
+        for (nth, segments, entry) in stored.0 {
+            self.segments.stored((nth, &segments), entry);
+        }
+    }
+
+    /// Arranges, signs and stores it, its pages first.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; the old one is then still there.
+    pub(crate) fn store_signed(
+        &mut self,
+        fs: &dyn Fs,
+        path: &Path,
+        key: Option<&SigningKey>,
+        limits: InOneFile,
+    ) -> Result<(), ManifestError> {
+        self.arrange(limits);
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let stored = self.store_pages(fs, dir)?;
+        self.note_pages(stored);
+        let invalid = |reason| ManifestError::Invalid { path: path.to_path_buf(), reason };
+        let text = match key {
+            Some(key) => self.sign_as_stored(key).map_err(invalid)?,
+            None => {
+                self.signature = None;
+                self.encode_as_stored().map_err(|error| invalid(error.to_string()))?
+            }
+        };
+        let failed = |source| ManifestError::Io { path: path.to_path_buf(), source };
+        fsio::replace_file(fs, path, &text).map_err(failed)
+    }
+
     /// Whether one of the log's keys signed it, where that key was valid. `signature` is
     /// that of the file that it was read from.
     ///
@@ -231,7 +340,7 @@ impl Manifest {
     /// [`Unsigned`], which says why it proves nothing.
     pub fn check_signature(&self, signature: &Signature, keys: &Keyring) -> Result<(), Unsigned> {
         let about = self.about(keys.newest().name()).map_err(Unsigned::Wrong)?;
-        signature.check(Kind::MANIFEST, &about, keys)
+        signature.check(self.kind(), &about, keys)
     }
 
     /// Reads it; `None` when there is none.
@@ -251,34 +360,91 @@ impl Manifest {
         fs: &dyn Fs,
         path: &Path,
     ) -> Result<Option<(Self, Signature)>, ManifestError> {
-        let text = match fsio::read_text(fs, path, MAX_BYTES) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(ManifestError::Io { path: path.to_path_buf(), source }),
+        let read = || match fsio::read_text(fs, path, MAX_BYTES) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(ManifestError::Io { path: path.to_path_buf(), source }),
         };
-        let path = path.to_path_buf();
+        let Some(mut text) = read()? else { return Ok(None) };
         let failed = |source: DocumentError| {
-            let path = path.clone();
+            let path = path.to_path_buf();
             if source.is_newer() {
                 return ManifestError::Newer { path, source };
             }
             ManifestError::Invalid { path, reason: source.to_string() }
         };
-        let manifest = Self::parse(&text).map_err(failed)?;
-        let signature = Signature::read(&text).map_err(failed)?;
-        Ok(Some((manifest, signature)))
+        loop {
+            let mut manifest = Self::parse_file(&text).map_err(failed)?;
+            match manifest.read_pages(fs, path) {
+                Ok(()) => {}
+                Err(PageTrouble::Failed(error)) => return Err(error),
+                // Another one may be stored by now, with pages of its own.
+                Err(PageTrouble::Missing(page)) => {
+                    let Some(now) = read()? else { return Ok(None) };
+                    if now == text {
+                        let reason = format!("its page {page} is missing");
+                        return Err(ManifestError::Invalid { path: path.to_path_buf(), reason });
+                    }
+                    text = now;
+                    continue;
+                }
+            }
+            let signature = Signature::read(&text).map_err(failed)?;
+            return Ok(Some((manifest, signature)));
+        }
     }
 
-    /// Reads a manifest's text; believes no number in it that contradicts another.
+    fn read_pages(&mut self, fs: &dyn Fs, path: &Path) -> Result<(), PageTrouble> {
+        let entries = std::mem::take(&mut self.pages);
+        if !entries.is_empty() {
+            let dir = path.parent().unwrap_or(Path::new("."));
+            let pages = read_pages(fs, dir, &self.log_id, entries)?;
+            let newest = std::mem::take(self.segments.all_mut());
+            self.segments = Segments::of_pages(pages, newest, self.pruned.end());
+        }
+        let path = path.to_path_buf();
+        self.check().map_err(|reason| PageTrouble::Failed(ManifestError::Invalid { path, reason }))
+    }
+
+    /// Reads the text of a manifest that has no pages; believes no number in it that
+    /// contradicts another.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &[u8]) -> Result<Self, DocumentError> {
-        document::check_head(Kind::MANIFEST, text)?;
+        let manifest = Self::parse_file(text)?;
+        if !manifest.pages.is_empty() {
+            let reason = "its pages stand in files of their own";
+            return Err(DocumentError::Malformed(reason.to_owned()));
+        }
+        manifest.check().map_err(DocumentError::Malformed)?;
+        Ok(manifest)
+    }
+
+    /// What stands in the file itself.
+    fn parse_file(text: &[u8]) -> Result<Self, DocumentError> {
+        let is_paged = match document::check_head(Kind::MANIFEST, text) {
+            Ok(()) => false,
+            Err(newer @ DocumentError::Newer { .. }) => {
+                document::check_head(Kind::PAGED_MANIFEST, text)?;
+                if !has_pages(text) {
+                    return Err(newer);
+                }
+                true
+            }
+            Err(error) => return Err(error),
+        };
         document::check_unknown(text, MEMBERS)?;
         let mut manifest: Self = document::decode_checked(text)?;
+        if !is_paged && !manifest.pages.is_empty() {
+            let reason = "it has pages, and is not of the format that has them";
+            return Err(DocumentError::Malformed(reason.to_owned()));
+        }
         manifest.unknown = manifest.unknown.without_head();
-        manifest.check().map_err(DocumentError::Malformed)?;
+        let follow = |two: &[PageEntry]| two[0].end_seq == two[1].first_seq;
+        if !manifest.pages.windows(2).all(follow) {
+            return Err(DocumentError::Malformed("its pages do not follow each other".to_owned()));
+        }
         Ok(manifest)
     }
 
@@ -298,7 +464,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// Replaces the file atomically and durably.
+    /// Replaces the file atomically and durably, as one file without pages.
     ///
     /// # Errors
     /// [`ManifestError::Io`]; the old file is then still there.
@@ -308,12 +474,31 @@ impl Manifest {
         fsio::replace_file(fs, path, &text).map_err(failed)
     }
 
-    /// The file's content.
+    /// The file's content, without pages.
     ///
     /// # Errors
     /// None that this struct can bring about.
     pub fn encode(&self) -> serde_json::Result<Vec<u8>> {
         document::encode_file(Kind::MANIFEST, self, document::Layout::Compact)
+    }
+
+    /// The file's content, where its pages are stored.
+    ///
+    /// # Errors
+    /// A page is not stored.
+    pub(crate) fn encode_as_stored(&self) -> serde_json::Result<Vec<u8>> {
+        if self.segments.pages() == 0 {
+            return self.encode();
+        }
+        if !self.segments.are_stored() {
+            return Err(serde::ser::Error::custom("a page of the manifest is not stored"));
+        }
+        let file = Self {
+            pages: self.segments.entries().cloned().collect(),
+            segments: self.segments.newest().to_vec().into(),
+            ..self.clone()
+        };
+        document::encode_file(Kind::PAGED_MANIFEST, &file, document::Layout::Compact)
     }
 
     /// Notes signed heads that later epochs do not continue: each once, in the order of
@@ -375,9 +560,13 @@ impl Manifest {
     /// Bytes of all sealed segments as stored.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.stored_bytes).sum()
+        self.segments.sums().stored_bytes
     }
 }
+
+/// Pages that were stored, to be [noted](Manifest::note_pages).
+#[derive(Debug)]
+pub(crate) struct StoredPages(Vec<(usize, Arc<Vec<Segment>>, PageEntry)>);
 
 fn place_of(note: &str) -> Option<(u32, u64)> {
     let note = SignedCheckpoint::parse(note.as_bytes()).ok()?;

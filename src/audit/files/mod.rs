@@ -1,4 +1,4 @@
-//! The log's files: segments, blocks, the manifest, block filters, leaf hashes, the restore
+//! The log's files: segments, blocks, the manifest, block filters, columns, leaf hashes, the restore
 //! journal, and what the log's own records in them say about the log.
 //!
 //! May use [`keys`](super::keys) and what is below. Everything here reads or writes the
@@ -6,6 +6,7 @@
 //! [`read`](super::read) and [`write`](super::write).
 
 pub(crate) mod block_filter;
+pub(crate) mod columns;
 pub(crate) mod digest;
 pub mod ended;
 pub mod examine;

@@ -16,6 +16,7 @@
 //!
 //! All of it happens under the writer's lock.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +27,7 @@ use sha2::{Digest, Sha256};
 use crate::audit::keys::checkpoint::{Note, VerifierKey};
 use crate::audit::keys::signer::SigningKey;
 use crate::audit::paths::LogPaths;
-use crate::audit::paths::{parse_filter_name, parse_sealed_name};
+use crate::audit::paths::{is_page_name, parse_filter_name, parse_sealed_name};
 use crate::audit::tree::document;
 use crate::audit::tree::document::{DocumentError, Kind, Layout};
 use crate::clock::Timestamp;
@@ -176,6 +177,7 @@ impl Journal {
         let file = |name: &&String| {
             parse_sealed_name(name).is_none()
                 && parse_filter_name(name).is_none()
+                && !is_page_name(name)
                 && !["audit.log", "audit.checkpoint", "audit.head", "audit.keys", "audit.leaves"]
                     .contains(&name.as_str())
         };
@@ -304,8 +306,9 @@ impl Places<'_> {
     fn undo(&self) -> io::Result<()> {
         // The new ones leave first, all of them, before an old one comes back. What
         // has a name of both is the old file as long as that was not moved.
+        let old: BTreeSet<&String> = self.journal.old.iter().collect();
         for name in &self.journal.new {
-            let is_old = self.journal.old.contains(name) && !self.is_there(&self.aside(name))?;
+            let is_old = old.contains(name) && !self.is_there(&self.aside(name))?;
             if !is_old && self.is_there(&self.here(name))? {
                 // Kept, whoever wrote the journal.
                 let root = &self.paths.dir;

@@ -96,6 +96,13 @@ pub struct Contradiction {
     pub note: String,
 }
 
+impl Contradiction {
+    /// In this order the gravest comes first.
+    pub(crate) fn gravity(&self) -> std::cmp::Reverse<(History, u32, u64)> {
+        std::cmp::Reverse((self.history, self.epoch, self.size))
+    }
+}
+
 impl fmt::Display for Contradiction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, size, found, root, epoch, .. } = self;
@@ -225,7 +232,7 @@ impl OwnHistory<'_> {
                 note: note.to_string(),
             });
         }
-        found.sort_by_key(|found| std::cmp::Reverse((found.history, found.epoch, found.size)));
+        found.sort_by_key(Contradiction::gravity);
         found
     }
 }

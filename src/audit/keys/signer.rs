@@ -108,6 +108,34 @@ pub struct Signer {
     signed: Range,
 }
 
+/// What is to be signed.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    key: Arc<SigningKey>,
+    text: String,
+    /// The size that was signed before it.
+    after: u64,
+    tree: Range,
+}
+
+/// What was signed, and is not taken over yet.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    key: Arc<SigningKey>,
+    checkpoint: SignedCheckpoint,
+    after: u64,
+    tree: Range,
+}
+
+impl Draft {
+    pub(crate) fn sign(self) -> Result<Signed, SignError> {
+        let Self { key, text, after, tree } = self;
+        let note = key.sign_checkpoint(text).map_err(CheckpointError::from)?;
+        let checkpoint = SignedCheckpoint::from_note(note)?;
+        Ok(Signed { key, checkpoint, after, tree })
+    }
+}
+
 impl Signer {
     /// For an origin under which nothing has been signed yet: a new log, or a
     /// new epoch. The first `grown` then begins at record 0.
@@ -166,6 +194,13 @@ impl Signer {
     /// [`SignError::Shrunk`], [`SignError::Evidence`], [`SignError::Forked`];
     /// nothing is signed then and the signer is as it was.
     pub fn sign(&mut self, tree: &Range, grown: &Range) -> Result<SignedCheckpoint, SignError> {
+        let signed = self.draft(tree, grown)?.sign()?;
+        Ok(self.adopt(signed))
+    }
+
+    /// Checks what is to be signed, as [`sign`](Self::sign) does. Signing it takes most of the
+    /// time, and can be done elsewhere meanwhile.
+    pub(crate) fn draft(&self, tree: &Range, grown: &Range) -> Result<Draft, SignError> {
         let root = tree.root()?;
         let (signed, size) = (self.signed.end(), tree.end());
         let origin = self.origin.to_string();
@@ -182,10 +217,29 @@ impl Signer {
             return Err(SignError::Forked { origin, signed, size, root });
         }
         let text = Checkpoint { origin, size, root }.to_string();
-        let note = self.key.sign_checkpoint(text).map_err(CheckpointError::from)?;
-        let checkpoint = SignedCheckpoint::from_note(note)?;
-        self.signed = joined;
-        Ok(checkpoint)
+        Ok(Draft { key: Arc::clone(&self.key), text, after: signed, tree: joined })
+    }
+
+    /// Takes over what was signed. Until then it was signed for nobody: what is not taken over
+    /// binds the log to nothing, and must not leave the process.
+    fn adopt(&mut self, signed: Signed) -> SignedCheckpoint {
+        self.signed = signed.tree;
+        signed.checkpoint
+    }
+
+    /// The same of what was signed elsewhere, if it is what [`sign`](Self::sign) would sign
+    /// now.
+    pub(crate) fn adopt_ahead(
+        &mut self,
+        signed: Signed,
+        tree: &Range,
+        grown: &Range,
+    ) -> Option<SignedCheckpoint> {
+        let is_next = signed.after == self.signed.end()
+            && (grown.begin(), grown.end()) == (signed.after, signed.tree.end())
+            && signed.tree == *tree
+            && Arc::ptr_eq(&signed.key, &self.key);
+        is_next.then(|| self.adopt(signed))
     }
 
     /// The same with the signature of the key that is to follow as well: what

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use crate::audit::record::{Record, peek_seq};
+use crate::audit::record::{Record, peek_seq, push_string};
 use crate::clock::Timestamp;
 
 /// Bytes of a stored time.
@@ -75,6 +75,22 @@ impl<'a> Head<'a> {
     pub(crate) fn is_as_written(line: &'a [u8]) -> bool {
         let read = Self::as_written(line);
         read.is_some() && read == Self::as_json(line)
+    }
+
+    /// The same of a line whose fields are spelled as the writer spells them: who looks for a
+    /// name's bytes in it finds what who reads it finds.
+    pub(crate) fn of_the_writer(line: &'a [u8]) -> Option<Self> {
+        let head = Self::as_written(line)?;
+        let time = std::str::from_utf8(&head.timestamp).ok()?;
+        let mut spelled = format!("{{\"seq\":{},\"timestamp\":\"{time}\"", head.seq).into_bytes();
+        for field in Field::ALL {
+            if let Some(text) = head.text(field) {
+                let start = field.start();
+                spelled.extend_from_slice(&start[..start.len() - 1]);
+                push_string(&mut spelled, std::str::from_utf8(text).ok()?);
+            }
+        }
+        line.starts_with(&spelled).then_some(head)
     }
 
     /// The time of a line of which only the start is there.

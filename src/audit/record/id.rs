@@ -5,14 +5,14 @@
 //! nobody can look for ids that collide.
 
 use std::borrow::Cow;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
 
+use memchr::memmem;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use super::event::MAX_ID_BYTES;
-use super::stored::{
-    ID_START, ORIGIN_START, ORIGIN_VIA, RECORDED_AT, Record, TIMESTAMP, peek_seq, peek_times,
-};
+use super::stored::{ID_START, ORIGIN_START, ORIGIN_VIA, RECORDED_AT, Record, TIMESTAMP, peek_seq};
 use crate::clock::Timestamp;
 
 /// What two events have in common that are the same one.
@@ -27,46 +27,40 @@ pub(crate) struct Fingerprint {
     pub(crate) content: u64,
 }
 
-/// The key of the digests, drawn anew by each process that opens a log.
-#[derive(Clone)]
-pub(crate) struct IdKey([u8; 32]);
-
-impl std::fmt::Debug for IdKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("IdKey")
-    }
+/// The keys of the digests, drawn anew by each process that opens a log. The digests are the
+/// standard library's keyed ones, SipHash, which nobody can make collide who has not the keys; nothing
+/// of them leaves the process.
+#[derive(Clone, Debug)]
+pub(crate) struct IdKey {
+    sender: RandomState,
+    name: [RandomState; 2],
+    content: RandomState,
 }
 
 impl IdKey {
-    /// # Errors
-    /// When the system has no random numbers.
-    pub(crate) fn random() -> std::io::Result<Self> {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).map_err(|error| std::io::Error::other(error.to_string()))?;
-        Ok(Self(key))
+    pub(crate) fn random() -> Self {
+        let new = RandomState::new;
+        Self { sender: new(), name: [new(), new()], content: new() }
     }
 
     /// Of an event whose content is these bytes.
     pub(crate) fn of(&self, sender: &str, id: &str, content: &[u8]) -> Fingerprint {
-        // The sender's length keeps it apart from the id.
-        let length = (sender.len() as u64).to_le_bytes();
-        let name = self.digest(0, [&length, sender.as_bytes(), id.as_bytes()]);
-        let content = self.digest(1, [content, &[], &[]]);
-        let sender = word(&self.digest(2, [sender.as_bytes(), &[], &[]]), 0);
-        Fingerprint { sender, name: [word(&name, 0), word(&name, 1)], content: word(&content, 0) }
-    }
-
-    fn digest(&self, kind: u8, parts: [&[u8]; 3]) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        hash.update(self.0);
-        hash.update([kind]);
-        parts.into_iter().for_each(|part| hash.update(part));
-        hash.finalize().into()
+        let name = (sender, id);
+        Fingerprint {
+            sender: self.sender.hash_one(sender),
+            name: [self.name[0].hash_one(name), self.name[1].hash_one(name)],
+            content: self.content.hash_one(content),
+        }
     }
 
     /// Of a stored line, if it has an id.
-    pub(crate) fn of_line(&self, line: &[u8]) -> Option<Fingerprint> {
-        let Identified { origin, id, content } = Identified::of(line)?;
+    #[cfg(test)]
+    fn of_line(&self, line: &[u8]) -> Option<Fingerprint> {
+        self.of_identified(&Identified::of(line)?)
+    }
+
+    fn of_identified(&self, line: &Identified<'_>) -> Option<Fingerprint> {
+        let Identified { origin, id, content, .. } = *line;
         let sender = sender(origin)?;
         let id: Cow<'_, str> = if id.contains(&b'\\') {
             Cow::Owned(serde_json::from_slice(id).ok()?)
@@ -108,9 +102,9 @@ impl IdKey {
             from: Timestamp,
             to: Timestamp,
         }
-        if let Some(fingerprint) = self.of_line(line) {
-            let (_, accepted_at) = peek_times(line)?;
-            return Some(Recalled::Id { fingerprint, accepted_at });
+        if let Some(identified) = Identified::of(line) {
+            let fingerprint = self.of_identified(&identified)?;
+            return Some(Recalled::Id { fingerprint, accepted_at: identified.accepted_at });
         }
         if !is_clock_changed(line) {
             return None;
@@ -122,55 +116,63 @@ impl IdKey {
     }
 }
 
-fn word(digest: &[u8; 32], at: usize) -> u64 {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&digest[8 * at..8 * at + 8]);
-    u64::from_le_bytes(bytes)
-}
-
 /// A line's parts that make up its fingerprint.
 struct Identified<'a> {
     origin: &'a [u8],
     /// With its quotes.
     id: &'a [u8],
     content: &'a [u8],
+    accepted_at: Timestamp,
 }
+
+/// How the last of a line's members begin that its sender did not say.
+static OWN_MEMBERS: LazyLock<memmem::FinderRev<'static>> =
+    LazyLock::new(|| memmem::FinderRev::new(&[ORIGIN_START, ORIGIN_VIA].concat()).into_owned());
 
 impl<'a> Identified<'a> {
     fn of(line: &'a [u8]) -> Option<Self> {
-        let (before, id, has_time) = id_of(line)?;
+        let (before, id, recorded_at) = id_of(line)?;
         // No string of the origin has a bare quote in it, so this is the last member of
         // that name and no text.
-        let at = memchr::memmem::rfind(before, &[ORIGIN_START, ORIGIN_VIA].concat())?;
+        let at = OWN_MEMBERS.rfind(before)?;
         let (head, origin) = (&before[..at], &before[at + ORIGIN_START.len()..]);
         peek_seq(line)?;
         let mut content = &head[memchr::memchr(b',', head)? + 1..];
-        if !has_time {
+        let mut accepted_at = recorded_at;
+        if recorded_at.is_none() {
             // The time is that of acceptance: the log's own.
-            content = content.strip_prefix(TIMESTAMP)?;
-            content = content.get(27..)?.strip_prefix(b"\",")?;
+            let (time, rest) = content.strip_prefix(TIMESTAMP)?.split_at_checked(27)?;
+            accepted_at = Some(time);
+            content = rest.strip_prefix(b"\",")?;
         }
-        Some(Self { origin, id, content })
+        let accepted_at = std::str::from_utf8(accepted_at?).ok()?.parse().ok()?;
+        Some(Self { origin, id, content, accepted_at })
     }
 }
 
-/// What comes before the id, the id with its quotes, and whether the sender gave the time.
+/// What comes before the id, the id with its quotes, and, where the sender gave the time, that of
+/// acceptance.
+type IdParts<'l> = (&'l [u8], &'l [u8], Option<&'l [u8]>);
+
+/// The id of a line as the writer writes it.
 /// All of it stands at the end of the line, and nothing else of a line can look like it: in
 /// a string each quote has a backslash before it, and the members before are objects.
-fn id_of(line: &[u8]) -> Option<(&[u8], &[u8], bool)> {
+fn id_of(line: &[u8]) -> Option<IdParts<'_>> {
     let mut rest = line.strip_suffix(b"}")?;
     let tail = rest.len().checked_sub(RECORDED_AT.len() + 27 + 1);
-    let has_time = tail.is_some_and(|at| rest[at..].starts_with(RECORDED_AT));
-    if let Some(at) = tail.filter(|_| has_time) {
-        rest = &rest[..at];
+    let mut recorded_at = None;
+    if let Some((before, time)) = tail.and_then(|at| rest.split_at_checked(at))
+        && let Some(time) = time.strip_prefix(RECORDED_AT)
+    {
+        (rest, recorded_at) = (before, time.get(..27));
     }
     if !rest.ends_with(b"\"") {
         return None;
     }
     // Escaped are only the quote and the backslash: an id has no control characters.
     let from = rest.len().saturating_sub(2 * MAX_ID_BYTES + 2 + ID_START.len() + 1);
-    let at = from + memchr::memmem::rfind(&rest[from..], b"},\"id\":\"")? + 1;
-    Some((&rest[..at], &rest[at + ID_START.len()..], has_time))
+    let at = from + memmem::rfind(&rest[from..], b"},\"id\":\"")? + 1;
+    Some((&rest[..at], &rest[at + ID_START.len()..], recorded_at))
 }
 
 /// The id of a stored line, with its escapes resolved; also of one that another program wrote.
@@ -180,7 +182,7 @@ pub(crate) fn id_text(line: &[u8]) -> Option<Cow<'_, [u8]>> {
     {
         return Some(Cow::Borrowed(&id[1..id.len() - 1]));
     }
-    memchr::memmem::find(line, b"\"id\"")?;
+    memmem::find(line, b"\"id\"")?;
     let record: Record<'_> = serde_json::from_slice(line).ok()?;
     record.id.map(|id| Cow::Owned(id.into_owned().into_bytes()))
 }
@@ -210,8 +212,9 @@ mod tests {
     use crate::audit::record::{EncodedOrigin, Origin, Via, assemble, encode_body};
     use proptest::prelude::*;
 
-    fn key() -> IdKey {
-        IdKey([7; 32])
+    fn key() -> &'static IdKey {
+        static KEY: LazyLock<IdKey> = LazyLock::new(IdKey::random);
+        &KEY
     }
 
     fn stored(event: &Event, origin: &Origin, seq: u64, at: &str) -> (Vec<u8>, Fingerprint) {

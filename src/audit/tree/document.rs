@@ -76,6 +76,10 @@ impl Kind {
     /// The report of such a verification.
     pub const FLEET_REPORT: Self = Self::first("auditctl/fleet-report");
 
+    /// A manifest with pages: who does not know of them would miss the records that they list.
+    pub const PAGED_MANIFEST: Self = Self::later("auditctl/manifest", 2);
+    /// A page of a manifest.
+    pub const MANIFEST_PAGE: Self = Self::first("auditctl/manifest-page");
     /// A backup's metadata, also one that builds on others: who does not know that would
     /// restore its end without its beginning.
     pub const INCREMENTAL_BACKUP: Self = Self::later("auditctl/backup", 2);
@@ -85,6 +89,7 @@ impl Kind {
     /// All of them, in the format that most are written in.
     pub const ALL: &[Self] = &[
         Self::MANIFEST,
+        Self::MANIFEST_PAGE,
         Self::KEYS,
         Self::RESTORE,
         Self::VERIFIED,

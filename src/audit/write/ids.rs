@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use crate::audit::record::id::Fingerprint;
 use crate::clock::Timestamp;
-pub(crate) use shares::Fair;
 use shares::Shares;
 use slab::Slab;
 use table::Table;
@@ -149,16 +148,29 @@ impl IdWindow {
         self.add_at(fingerprint, seq, self.steady(now), self.steady(now));
     }
 
-    /// Remembers one that an earlier writer accepted, before any is added. Seqs ascend.
-    pub(crate) fn recall(
-        &mut self,
-        fingerprint: &Fingerprint,
-        seq: u64,
-        at: Timestamp,
-        now: Timestamp,
-    ) {
-        self.add_at(fingerprint, seq, at.micros(), self.steady(now));
-        self.crowded_out = 0;
+    /// Remembers one that an earlier writer accepted, before any is added. Seqs descend: of each
+    /// sender the newest count, as many as when they were added.
+    pub(crate) fn recall(&mut self, fingerprint: &Fingerprint, seq: u64, at: Timestamp) {
+        if self.limits.remember_nothing() {
+            return;
+        }
+        let Fingerprint { sender, name, content } = *fingerprint;
+        if self.entries.len() >= self.limits.count {
+            // What is found now is older than all that its sender has.
+            let Some((largest, most)) = self.shares.largest(sender) else { return };
+            if self.shares.len(sender) >= most {
+                return;
+            }
+            let _ = self.drop_first(largest);
+        }
+        let nth = self.entries.put(Entry { name, content, seq, at: at.micros(), next: 0 });
+        if let Some(next) = self.shares.add_before(sender, nth, seq) {
+            self.entries.set_next(nth, next);
+        }
+        // Where the id came again after its time, the newer one counts.
+        if self.find(name).is_none() {
+            self.place(name[0], nth);
+        }
     }
 
     fn add_at(&mut self, fingerprint: &Fingerprint, seq: u64, at: i64, now: i64) {
@@ -169,8 +181,8 @@ impl IdWindow {
         let Fingerprint { sender, name, content } = *fingerprint;
         while self.entries.len() >= self.limits.count {
             let whose = match self.oldest() {
-                Some((whose, entry)) if self.is_over(entry, now) => Some(whose),
-                _ => self.shares.largest(sender),
+                Some((whose, entry)) if self.is_over(&entry, now) => Some(whose),
+                _ => self.shares.largest(sender).map(|(whose, _)| whose),
             };
             let Some(whose) = whose else { break };
             self.forget_first(whose, now);
@@ -182,12 +194,14 @@ impl IdWindow {
         match self.find(name) {
             // One that is too old, which goes with its turn.
             Some((place, _)) => self.table.set(place, nth),
-            None => {
-                let entries = &self.entries;
-                let hash = |nth| entries.get(nth).map_or(0, |entry| entry.name[0]);
-                self.table.insert(name[0], nth, hash);
-            }
+            None => self.place(name[0], nth),
         }
+    }
+
+    fn place(&mut self, hash: u64, nth: u32) {
+        let entries = &self.entries;
+        let hash_of = |nth| entries.get(nth).map_or(0, |entry| entry.name[0]);
+        self.table.insert(hash, nth, hash_of);
     }
 
     /// Forgets ids that are too old, so many at most. Those that remain count for nothing
@@ -196,15 +210,15 @@ impl IdWindow {
         self.forget_some(most, self.steady(now));
     }
 
-    fn oldest(&self) -> Option<(u64, &Entry)> {
+    fn oldest(&mut self) -> Option<(u64, Entry)> {
         let (whose, nth) = self.shares.oldest()?;
-        Some((whose, self.entries.get(nth)?))
+        Some((whose, *self.entries.get(nth)?))
     }
 
     fn forget_some(&mut self, most: usize, now: i64) {
         for _ in 0..most {
             match self.oldest() {
-                Some((whose, entry)) if self.is_over(entry, now) => self.forget_first(whose, now),
+                Some((whose, entry)) if self.is_over(&entry, now) => self.forget_first(whose, now),
                 _ => return,
             }
         }
@@ -212,19 +226,27 @@ impl IdWindow {
 
     /// Forgets a sender's oldest.
     fn forget_first(&mut self, whose: u64, now: i64) {
-        let Some(nth) = self.shares.first(whose) else { return };
-        let Some(entry) = self.entries.get(nth).copied() else { return };
-        let entries = &self.entries;
-        let hash = |nth| entries.get(nth).map_or(0, |entry| entry.name[0]);
-        // Not where the id came again since, after its time.
-        if self.table.remove(entry.name[0], nth, hash) && !self.is_over(&entry, now) {
+        if let Some((entry, true)) = self.drop_first(whose)
+            && !self.is_over(&entry, now)
+        {
             self.crowded_out += 1;
         }
+    }
+
+    /// Drops a sender's oldest; whether its id is not known any more: it is where it came again since, after
+    /// its time.
+    fn drop_first(&mut self, whose: u64) -> Option<(Entry, bool)> {
+        let nth = self.shares.first(whose)?;
+        let entry = *self.entries.get(nth)?;
+        let entries = &self.entries;
+        let hash = |nth| entries.get(nth).map_or(0, |entry| entry.name[0]);
+        let is_gone = self.table.remove(entry.name[0], nth, hash);
         let next = entries.get(entry.next).map_or(0, |next| next.seq);
         self.shares.remove_first(whose, (entry.next, next));
         self.entries.free(nth);
         if self.entries.len() == 0 {
             (self.entries, self.table) = (Slab::default(), Table::default());
         }
+        Some((entry, is_gone))
     }
 }

@@ -4,7 +4,7 @@
 //! writer wait.
 
 mod compress;
-mod filters;
+mod hints;
 mod look;
 mod retention;
 
@@ -19,7 +19,7 @@ use super::options::Options;
 use super::own_files::Incidents;
 use super::queue::Queue;
 use crate::audit::files::ended::{self, EndedEpoch};
-use crate::audit::files::manifest::{Manifest, Segment};
+use crate::audit::files::manifest::{Manifest, Segment, Sums};
 use crate::audit::files::segment::Layout;
 use crate::audit::keys::signer::SigningKey;
 use crate::audit::paths::LogPaths;
@@ -29,8 +29,7 @@ use crate::audit::state::trouble::Trouble;
 use crate::clock::Timestamp;
 use crate::fsio;
 use crate::fsio::lock::WriterLock;
-use compress::wants_compression;
-use filters::Known;
+use hints::Lacking;
 use look::Looks;
 use retention::Retention;
 
@@ -40,11 +39,15 @@ pub(crate) use retention::newest_record;
 const SECURITY_EVERY: Duration = Duration::from_millis(200);
 /// A failed step is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// The manifest is stored once so many segments have got their hints, or the last one.
+const HINTS_A_STORE: usize = 64;
+/// So many segments are noted at most before the manifest is stored.
+const MAX_NOTED: usize = 256;
 /// Segments that may wait to be noted; the writer waits beyond.
 const JOBS: usize = 4096;
 
 enum Job {
-    Sealed(Segment),
+    Sealed(Box<Segment>),
     /// The manifest is stored anew: another key signs, or a backup was made.
     Store,
     Stop,
@@ -106,7 +109,7 @@ impl Keeper {
         self.0.stored_bytes.fetch_add(segment.stored_bytes, Ordering::Relaxed);
         // The thread lives until the writer has stopped, so the inbox is there;
         // should it have panicked, opening the log adopts the file.
-        let _ = self.0.jobs.send(Job::Sealed(segment));
+        let _ = self.0.jobs.send(Job::Sealed(Box::new(segment)));
     }
 
     /// Bytes of all sealed segments as stored.
@@ -197,27 +200,40 @@ impl KeeperStart {
         let manifest = self.keeper.manifest();
         let retention = Retention::new(work.opened, work.newest);
         let mut thread = Thread {
-            filters: Known::look(&*work.options.fs, &work.paths, &manifest),
+            hints: Lacking::look(&*work.options.fs, &work.paths, &manifest),
             keeper: self.keeper,
             work,
             retry_at: None,
             store_needed: false,
+            unstored: 0,
             retention,
             looks: Looks::default(),
         };
         thread.settle_manifest();
         thread.publish();
+        let mut noted = 0;
         loop {
+            if noted >= MAX_NOTED {
+                // Others know only what is stored.
+                noted = 0;
+                thread.step();
+            }
             // While there is something to compress, jobs only interrupt it.
             let wait = if thread.ready() { Duration::ZERO } else { SECURITY_EVERY };
             match self.inbox.recv_timeout(wait) {
-                Ok(Job::Sealed(segment)) => thread.note(segment),
+                Ok(Job::Sealed(segment)) => {
+                    thread.note(*segment);
+                    noted += 1;
+                }
                 Ok(Job::Store) => thread.store_needed = true,
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     thread.finish(&self.inbox);
                     return;
                 }
-                Err(RecvTimeoutError::Timeout) => thread.step(),
+                Err(RecvTimeoutError::Timeout) => {
+                    noted = 0;
+                    thread.step();
+                }
             }
         }
     }
@@ -228,14 +244,16 @@ struct Thread {
     work: Work,
     retry_at: Option<Instant>,
     store_needed: bool,
+    /// Segments whose hints were made and are not noted in the stored manifest yet.
+    unstored: usize,
     retention: Retention,
-    filters: Known,
+    hints: Lacking,
     looks: Looks,
 }
 
 impl Thread {
     fn ready(&self) -> bool {
-        let waiting = self.store_needed || self.next_to_compress().is_some();
+        let waiting = self.store_needed || self.keeper.manifest().segments.first_plain().is_some();
         waiting && self.retry_at.is_none_or(|at| Instant::now() >= at)
     }
 
@@ -249,23 +267,11 @@ impl Thread {
         self.look();
         self.write_security();
         if self.ready() {
-            let result = if self.store_needed { self.store() } else { self.compress_next() };
+            let result = if self.store_needed { self.store() } else { self.compress_some() };
             self.outcome(result);
         }
-        if !self.ready()
-            && let Some(segment) = self.filters.next(&self.keeper.manifest())
-        {
-            let made = self.filters.make(&*self.work.options.fs, &self.work.paths, &segment);
-            if made.is_some() {
-                self.change(|manifest| {
-                    let entry =
-                        manifest.segments.iter_mut().find(|s| s.first_seq == segment.first_seq);
-                    if let Some(entry) = entry {
-                        entry.filters_sha256 = made;
-                    }
-                });
-                self.store_needed = true;
-            }
+        if !self.ready() {
+            self.make_hints();
         }
         if self.retry_at.is_none_or(|at| Instant::now() >= at) {
             let result = self.retain();
@@ -273,17 +279,31 @@ impl Thread {
         }
     }
 
+    /// Makes those of a segment that lacks them. Storing the manifest takes as long as it has
+    /// segments, so it is not done for each of them.
+    fn make_hints(&mut self) {
+        let next = self.hints.next(&self.keeper.manifest());
+        if let Some(segment) = &next {
+            let made = self.hints.make(&*self.work.options.fs, &self.work.paths, segment);
+            self.change_segment(segment.first_seq, |entry| made.note(entry));
+            self.unstored += 1;
+        }
+        if self.unstored >= HINTS_A_STORE || next.is_none() && self.unstored > 0 {
+            self.store_needed = true;
+        }
+    }
+
     fn finish(&mut self, inbox: &Receiver<Job>) {
         loop {
             match inbox.try_recv() {
-                Ok(Job::Sealed(segment)) => self.note(segment),
+                Ok(Job::Sealed(segment)) => self.note(*segment),
                 Ok(Job::Store) => self.store_needed = true,
                 Ok(Job::Stop) | Err(_) => break,
             }
         }
         let result = self.end_retention();
         self.retained(result);
-        if self.store_needed {
+        if self.store_needed || self.unstored > 0 {
             let result = self.store();
             self.outcome(result);
         }
@@ -315,6 +335,14 @@ impl Thread {
         change(Arc::make_mut(&mut manifest))
     }
 
+    fn change_segment(&self, first_seq: u64, change: impl FnOnce(&mut Segment)) {
+        self.change(|manifest| {
+            if let Some(at) = manifest.segments.position(first_seq) {
+                manifest.segments.update(at, change);
+            }
+        });
+    }
+
     /// Whether the log's directory is where it was: nothing is changed by its name
     /// else.
     fn at_home(&self) -> io::Result<()> {
@@ -325,7 +353,7 @@ impl Thread {
     /// since, or another version wrote it, it is stored anew: until then it is no
     /// stranger's.
     fn settle_manifest(&mut self) {
-        let Ok(text) = self.keeper.manifest().encode() else { return };
+        let Ok(text) = self.keeper.manifest().encode_as_stored() else { return };
         let limit = text.len() as u64 * 2 + 4096;
         let there = self.work.options.fs.read_own(&self.work.paths.manifest(), limit);
         self.store_needed = there.as_ref().ok() != Some(&text);
@@ -338,25 +366,36 @@ impl Thread {
     fn store(&mut self) -> io::Result<()> {
         self.at_home()?;
         let key = self.keeper.key();
-        self.change(|manifest| manifest.sign(&key)).map_err(io::Error::other)?;
-        let text = self.keeper.manifest().encode()?;
+        self.change(|manifest| manifest.arrange(self.work.options.in_one_file));
+        // Not while anybody waits for the manifest.
+        let (fs, paths) = (&*self.work.options.fs, &self.work.paths);
+        let stored =
+            self.keeper.manifest().store_pages(fs, &paths.dir).map_err(io::Error::other)?;
+        let signed = self.change(|manifest| {
+            manifest.note_pages(stored);
+            manifest.sign_as_stored(&key)
+        });
+        let text = signed.map_err(io::Error::other)?;
         self.looks.writes(&text);
-        fsio::replace_file(&*self.work.options.fs, &self.work.paths.manifest(), &text)?;
+        fsio::replace_file(fs, &paths.manifest(), &text)?;
         self.looks.wrote();
-        self.store_needed = false;
+        for page in self.change(|manifest| manifest.segments.take_stale()) {
+            // One that stays costs space until the next opening.
+            let _ = fs.remove(&paths.dir.join(page));
+        }
+        (self.store_needed, self.unstored) = (false, 0);
         self.publish();
         Ok(())
     }
 
     fn publish(&self) {
         let manifest = self.keeper.manifest();
-        let backlog = manifest.segments.iter().filter(|s| wants_compression(s)).count();
-        let raw: u64 = manifest.segments.iter().map(|segment| segment.raw_bytes).sum();
-        let stored = manifest.stored_bytes();
+        let Sums { segments, raw_bytes, stored_bytes: stored, plain, .. } =
+            manifest.segments.sums();
         self.keeper.0.stored_bytes.store(stored, Ordering::Relaxed);
-        self.work.page.set(Word::Segments, manifest.segments.len() as u64);
-        self.work.page.set(Word::SealedRawBytes, raw);
-        self.work.page.set(Word::CompressBacklog, backlog as u64);
+        self.work.page.set(Word::Segments, segments as u64);
+        self.work.page.set(Word::SealedRawBytes, raw_bytes);
+        self.work.page.set(Word::CompressBacklog, plain as u64);
         let newest = manifest.backups.newest.map_or(0, |seq| seq + 1);
         let made = newest.max(u64::from(manifest.backed_up.is_some()));
         self.work.page.set(Word::BackupMade, made);

@@ -34,6 +34,7 @@ use crate::audit::keys::KeyFiles;
 use crate::audit::paths::LogPaths;
 use crate::audit::read::error::ReadError;
 use crate::audit::read::query::{Answer, CacheUse, Engine, Query};
+use crate::audit::read::watch::{Unwatched, Watch};
 use crate::audit::record::id::IdKey;
 use crate::audit::record::redact::{RedactKeyError, Redactor};
 use crate::audit::record::refusal::{FORKED, RecordError};
@@ -77,7 +78,7 @@ struct Threads {
 
 impl AuditLog {
     /// Opens the log in `options.dir`, making it when there is none, and starts
-    /// its four threads: they write, keep house, wake those who wait, and publish
+    /// its five threads: they write, sign, keep house, wake those who wait, and publish
     /// the status page. `SIGXFSZ` and `SIGPIPE` are blocked in them: a limit on the
     /// size of files makes writes fail, and ends nobody's process.
     ///
@@ -91,10 +92,7 @@ impl AuditLog {
         let options = Arc::new(options);
         // Also for the threads, which inherit it.
         let _shelter = Shelter::enter();
-        let id_key = IdKey::random().map_err(|error| OpenError::Start {
-            dir: options.dir.clone(),
-            reason: format!("no random numbers: {error}"),
-        })?;
+        let id_key = IdKey::random();
         let (mut opened, ids) = recovery::open(&options, &id_key)?;
         let paths = LogPaths::new(&options.dir);
         let redactor = redactor(&options, &paths, &options.redact)?;
@@ -347,10 +345,22 @@ impl AuditLog {
     /// # Errors
     /// See [`ReadError`].
     pub fn query(&self, query: &Query) -> Result<Answer, ReadError> {
+        self.query_watched(query, &Unwatched)
+    }
+
+    /// The same for who may lose interest before there is an answer.
+    ///
+    /// # Errors
+    /// [`ReadError::Interrupted`] then.
+    pub(crate) fn query_watched(
+        &self,
+        query: &Query,
+        watch: &dyn Watch,
+    ) -> Result<Answer, ReadError> {
         if self.0.is_forked() {
             return Err(ReadError::Forked);
         }
-        let answer = self.0.queries.query(query)?;
+        let answer = self.0.queries.query(query, watch)?;
         let page = &self.0.shared.page;
         page.add(
             match answer.effort.cache {
@@ -376,7 +386,7 @@ impl AuditLog {
         if self.0.is_forked() {
             return Err(ReadError::Forked);
         }
-        self.0.queries.read(query)
+        self.0.queries.read(query, &Unwatched)
     }
 
     /// Has the active segment sealed, soon.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::files::facts::Span;
+use crate::audit::files::manifest::InOneFile;
 use crate::audit::keys::Keyring;
 use crate::audit::keys::histories::KnownHead;
 use crate::audit::state::status::Mode;
@@ -258,6 +259,9 @@ pub struct Options {
     /// they were. Else a new epoch begins with what is proven. Reads all of the log;
     /// default false.
     pub accept_corruption: bool,
+    /// How much stands in the manifest itself; a test may have pages sooner.
+    #[doc(hidden)]
+    pub in_one_file: InOneFile,
     /// The file system; a test may give one that fails.
     #[doc(hidden)]
     pub fs: SharedFs,
@@ -301,6 +305,7 @@ impl Default for Options {
             query_cache_size: defaults::QUERY_CACHE_SIZE,
             max_memory_events: defaults::MAX_MEMORY_EVENTS,
             accept_corruption: false,
+            in_one_file: InOneFile::default(),
             fs: Arc::new(OsFs),
             clock: Arc::new(SystemClock),
         }

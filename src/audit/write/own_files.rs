@@ -195,6 +195,18 @@ impl Incidents {
         self.record(file, &Incident { what, set_aside: None, failed });
     }
 
+    /// Tells of a page of the manifest that was missing or another, and is stored again.
+    pub(crate) fn tell_page(&self, file: &str, incident: &Incident) {
+        tracing::error!(
+            code = Trouble::OwnFilePutBack.code(),
+            file,
+            what = incident.what,
+            "a page of the manifest was not what was stored; it is put back"
+        );
+        self.page.add(Word::OwnFileIncidents, 1);
+        self.record(file, incident);
+    }
+
     fn record(&self, file: &str, incident: &Incident) {
         let text = format!("{file} {}", incident.what);
         self.security.report(SecurityKind::LogTampered, None, &text);

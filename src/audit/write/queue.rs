@@ -10,6 +10,7 @@
 //! interval durability, written). Memory is bounded with it: chunks are reused.
 
 mod batch;
+mod taking;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,13 +28,10 @@ use crate::audit::state::trouble::Trouble;
 use crate::clock::{Clock, ClockWatch, Timestamp};
 pub use batch::{Batch, Repeat, Submitted, Taken};
 pub(crate) use batch::{Chunk, Entry};
+pub(crate) use taking::WakeRule;
 
 /// Chunks are filled up to this.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Ids whose memory is given back at a time.
-const FORGOTTEN_AT_ONCE: usize = 4_096;
-/// Empty chunks kept for reuse.
-const SPARE_CHUNKS: usize = 4;
 
 /// What the writer is asked to do besides writing.
 #[derive(Debug)]
@@ -60,8 +58,12 @@ enum Gate {
 #[derive(Debug)]
 struct State {
     chunks: VecDeque<Chunk>,
+    /// Empty ones, to be filled again: memory that is given back and asked for at every turn
+    /// grows to twice of what is in use.
     spare: Vec<Chunk>,
     next_seq: u64,
+    /// The batch that gathers.
+    batch: u64,
     queued_events: usize,
     unsettled_events: usize,
     unsettled_bytes: usize,
@@ -71,30 +73,16 @@ struct State {
     ids: IdWindow,
     gate: Gate,
     commands: VecDeque<Command>,
+    /// How many wait for room.
+    wait_for_room: usize,
 }
 
 /// An event that was accepted, now or before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Accepted {
     pub(crate) seq: u64,
-    pub(crate) is_duplicate: bool,
-}
-
-/// When the writer wants to be woken.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WakeRule {
-    /// As soon as so many events wait.
-    pub(crate) events: usize,
-    /// As soon as the oldest waited so long.
-    pub(crate) age: Duration,
-}
-
-/// What the writer got.
-#[derive(Debug, Default)]
-pub(crate) struct Work {
-    pub(crate) chunks: Vec<Chunk>,
-    pub(crate) commands: Vec<Command>,
-    pub(crate) wanted_seq: u64,
+    /// The batch in which the writer takes it; `None` of one that was accepted before.
+    pub(crate) batch: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -104,6 +92,8 @@ pub(crate) struct Queue {
     wanted_seq: AtomicU64,
     /// The writer sleeps, or is about to.
     writer_waits: AtomicBool,
+    /// How long the writer had nothing to do before it got its last work.
+    pause_us: AtomicU64,
     work: Condvar,
     room: Condvar,
     capacity_events: usize,
@@ -130,10 +120,12 @@ impl Queue {
         Self {
             wanted_seq: AtomicU64::new(0),
             writer_waits: AtomicBool::new(false),
+            pause_us: AtomicU64::new(u64::MAX),
             state: Mutex::new(State {
                 chunks: VecDeque::new(),
                 spare: Vec::new(),
                 next_seq,
+                batch: 0,
                 queued_events: 0,
                 unsettled_events: 0,
                 unsettled_bytes: 0,
@@ -143,6 +135,7 @@ impl Queue {
                 ids,
                 gate: Gate::Open,
                 commands: VecDeque::new(),
+                wait_for_room: 0,
             }),
             work: Condvar::new(),
             room: Condvar::new(),
@@ -175,7 +168,7 @@ impl Queue {
             if let Some(id) = id {
                 let now = self.tell_time(&mut state);
                 match self.look(&state, id, now) {
-                    Known::Same(seq) => return Ok(Accepted { seq, is_duplicate: true }),
+                    Known::Same(seq) => return Ok(Accepted { seq, batch: None }),
                     Known::Other(seq) => return Err(RecordError::Conflict { seq }),
                     Known::New => {}
                 }
@@ -188,7 +181,7 @@ impl Queue {
                     self.tell_ids(&state);
                 }
                 self.after_append(&mut state, 1);
-                return Ok(Accepted { seq, is_duplicate: false });
+                return Ok(Accepted { seq, batch: Some(state.batch) });
             }
             let now = Instant::now();
             let until = *deadline.get_or_insert(now + self.overflow_timeout);
@@ -196,9 +189,11 @@ impl Queue {
                 self.page.add(Word::Busy, 1);
                 return Err(RecordError::Busy { retry_after: BUSY_RETRY });
             }
+            state.wait_for_room += 1;
             let (guard, _) =
                 self.room.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner);
             state = guard;
+            state.wait_for_room -= 1;
         }
     }
 
@@ -282,16 +277,6 @@ impl Queue {
         self.page.set(Word::IdsCrowdedOut, state.ids.crowded_out());
     }
 
-    /// Gives back memory of ids that are too old, a part at a time.
-    pub(crate) fn forget_old_ids(&self) {
-        let mut state = self.lock();
-        if state.ids.len() > 0 {
-            let now = self.clock.now();
-            state.ids.forget_old(FORGOTTEN_AT_ONCE, now);
-            self.tell_ids(&state);
-        }
-    }
-
     /// Accepts a record of the engine's own, whatever the room and the gate.
     pub(crate) fn push_own(&self, body: &[u8]) -> u64 {
         let mut state = self.lock();
@@ -299,19 +284,6 @@ impl Queue {
         let seq = append(&mut state, body, None, now);
         self.page.set(Word::NextSeq, state.next_seq);
         seq
-    }
-
-    /// Accepts a record of the engine's own and takes everything: what waited
-    /// before it, and the record, which nothing follows.
-    pub(crate) fn take_before_own(&self, body: &[u8]) -> (Vec<Chunk>, Chunk) {
-        let mut state = self.lock();
-        let now = self.tell_time(&mut state);
-        let before = state.chunks.drain(..).collect();
-        append(&mut state, body, None, now);
-        self.page.set(Word::NextSeq, state.next_seq);
-        state.queued_events = 0;
-        state.oldest = None;
-        (before, state.chunks.pop_front().unwrap_or_default())
     }
 
     fn has_room(&self, state: &State, bytes: usize) -> bool {
@@ -415,71 +387,6 @@ impl Queue {
     pub(crate) fn next_seq(&self) -> u64 {
         self.lock().next_seq
     }
-
-    /// For the writer: waits for work by the wake rule, at most `timeout`. What
-    /// waits is taken when the rule, a wish for durability or a command says so.
-    pub(crate) fn wait(&self, timeout: Duration, settled_seq: u64) -> Work {
-        let until = Instant::now() + timeout;
-        let mut state = self.lock();
-        loop {
-            let now = Instant::now();
-            let due = state.oldest.is_some_and(|(_, since)| now - since >= self.wake.age);
-            self.writer_waits.store(true, Ordering::SeqCst);
-            let wanted_seq = self.wanted_seq.load(Ordering::SeqCst);
-            let wanted = wanted_seq > settled_seq;
-            let take = state.queued_events >= self.wake.events
-                || due
-                || wanted
-                || !state.commands.is_empty();
-            if take || now >= until {
-                self.writer_waits.store(false, Ordering::SeqCst);
-                let mut work = Work { wanted_seq, ..Work::default() };
-                if take {
-                    work.commands = state.commands.drain(..).collect();
-                    work.chunks = state.chunks.drain(..).collect();
-                    state.queued_events = 0;
-                    state.oldest = None;
-                }
-                return work;
-            }
-            let mut wait = until - now;
-            if let Some((_, since)) = state.oldest {
-                wait = wait.min((since + self.wake.age).saturating_duration_since(now));
-            }
-            let (guard, _) =
-                self.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
-            state = guard;
-        }
-    }
-
-    /// For the writer: whatever waits.
-    pub(crate) fn take(&self) -> Vec<Chunk> {
-        let mut state = self.lock();
-        state.queued_events = 0;
-        state.oldest = None;
-        state.chunks.drain(..).collect()
-    }
-
-    /// For the writer: these chunks are settled; their room and memory are free.
-    pub(crate) fn settled(&self, chunks: Vec<Chunk>) {
-        let mut state = self.lock();
-        for mut chunk in chunks {
-            state.unsettled_events -= chunk.entries.len();
-            state.unsettled_bytes -= chunk.bytes.len();
-            if state.spare.len() < SPARE_CHUNKS && chunk.bytes.capacity() <= 2 * CHUNK_BYTES {
-                chunk.bytes.clear();
-                chunk.entries.clear();
-                state.spare.push(chunk);
-            }
-        }
-        let page = &self.page;
-        page.set(Word::BufferEvents, state.unsettled_events as u64);
-        page.set(Word::BufferBytes, state.unsettled_bytes as u64);
-        let oldest = state.oldest.map_or(0, |(at, _)| at.micros() as u64);
-        page.set(Word::OldestWaitingAt, oldest);
-        drop(state);
-        self.room.notify_all();
-    }
 }
 
 fn append(
@@ -493,7 +400,10 @@ fn append(
     let full = state.chunks.back().is_none_or(|chunk| chunk.bytes.len() + body.len() > CHUNK_BYTES);
     if full {
         let mut chunk = state.spare.pop().unwrap_or_default();
+        // Once for all: a buffer that grows leaves the smaller ones behind.
+        chunk.bytes.reserve_exact(CHUNK_BYTES.max(body.len()));
         chunk.first_seq = seq;
+        chunk.batch = state.batch;
         state.chunks.push_back(chunk);
     }
     if let Some(chunk) = state.chunks.back_mut() {

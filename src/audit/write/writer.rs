@@ -11,6 +11,7 @@
 //! dropped the pages and would call the next sync a success. The segment is
 //! sealed at its durable length and the rest is written anew to a fresh file.
 
+mod ahead;
 mod ending;
 mod fresh;
 mod head;
@@ -44,6 +45,7 @@ use crate::audit::state::status::{Activity, StatusPage, Word, WriterState};
 use crate::audit::state::trouble::Trouble;
 use crate::audit::tree::merkle::Range;
 
+use ahead::SigningAhead;
 use fresh::Fresh;
 pub(crate) use rotate::KeyState;
 pub(crate) use space::make_reserve;
@@ -110,6 +112,7 @@ pub(crate) struct Writer {
     pub(crate) shared: Shared,
     pub(crate) active: Active,
     pub(crate) signer: Signer,
+    ahead: SigningAhead,
     pub(crate) head: HeadFile,
     pub(crate) leaves: LeavesFile,
     pub(crate) keys: KeyState,
@@ -149,6 +152,7 @@ impl Writer {
             shared,
             active,
             signer,
+            ahead: SigningAhead::default(),
             head,
             leaves,
             keys: KeyState { history: keys, pending: None },
@@ -171,6 +175,7 @@ impl Writer {
     /// The thread: works until closed; a panic poisons the log instead of
     /// leaving everyone waiting.
     pub(crate) fn run(mut self) {
+        self.ahead.start();
         let outcome = catch_unwind(AssertUnwindSafe(|| self.work()));
         if let Err(panic) = outcome {
             let text = panic
@@ -241,10 +246,9 @@ impl Writer {
     }
 
     fn take(&mut self, chunks: Vec<Chunk>) {
-        if let Some(last) = chunks.last()
-            && self.commits()
-        {
-            self.shared.progress.set_taken(last.first_seq + last.entries.len() as u64);
+        if let Some((first, last)) = chunks.first().zip(chunks.last()) {
+            let end = last.first_seq + last.entries.len() as u64;
+            self.shared.progress.set_taken(last.batch, (first.first_seq, end));
         }
         self.pending.extend(chunks);
     }
@@ -377,7 +381,8 @@ impl Writer {
     pub(crate) fn sync(&mut self) -> Result<(), Failure> {
         self.activity(Activity::Syncing);
         // Before what may hang: that it hangs is then to be seen from outside.
-        self.shared.page.publish();
+        self.shared.page.publish_activity(Activity::Syncing, self.shared.boot_ms());
+        self.sign_ahead();
         let begun = Instant::now();
         let result = self.active.file.sync_data();
         let page = &self.shared.page;

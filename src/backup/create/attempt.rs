@@ -34,10 +34,11 @@ impl Creator {
         let recipients = Recipients::parse(&request.encrypt_to)?;
         self.wait_for_checkpoint(request, watch);
         times.done(Stage::Wait);
-        let log_id = Snapshot::take(&self.fs, &request.log_dir)?.manifest.log_id;
-        let heads = self.heads(&log_id);
+        let before = Snapshot::take(&self.fs, &request.log_dir)?;
+        let heads = self.heads(&before.manifest.log_id);
         // After the heads were read, so that none is ahead by mere chance.
         let mut snapshot = Snapshot::take(&self.fs, &request.log_dir)?;
+        drop(before);
         if salvage && !snapshot.salvage()? {
             return Err(BackupError::LogDamaged("nothing shows where it is damaged".to_owned()));
         }

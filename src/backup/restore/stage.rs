@@ -103,6 +103,7 @@ impl<'a> Staged<'a> {
                 Extent::ToTime(time) => Some(time),
                 _ => None,
             },
+            activity: false,
         };
         let source = found.open(fs, &request.identities, watch)?;
         let out = (!request.dry_run).then_some(&*dir);
@@ -338,7 +339,7 @@ impl<'a> Staged<'a> {
             adopted: said.adopted,
             backed_up: said.backed_up,
             first_key: Some(plan.keys.oldest().to_string()),
-            segments: self.segments.clone(),
+            segments: self.segments.clone().into(),
             ..Manifest::new(plan.log_id.clone())
         };
         manifest.abandon(said.abandoned.into_iter().chain(live.abandoned()), &plan.keys);

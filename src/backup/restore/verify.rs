@@ -10,7 +10,7 @@ use super::{RestoreRequest, Restorer, Target};
 use crate::audit::keys::checkpoint::Origin;
 use crate::audit::read::error::ReadError;
 use crate::audit::read::snapshot::Snapshot;
-use crate::audit::read::verify::{Anchor, Kind};
+use crate::audit::read::verify::{Activity, Anchor, Kind};
 use crate::audit::read::watch::Watch;
 use crate::audit::tree::merkle::Hash;
 use crate::backup::content::{self, Content, Wanted};
@@ -47,6 +47,8 @@ pub struct VerifiedBackup {
     pub here: LogHere,
     /// Which records it lacks.
     pub holes: Vec<Hole>,
+    /// What its records say, where that was to be counted.
+    pub activity: Option<Activity>,
 }
 
 impl VerifiedBackup {
@@ -120,6 +122,20 @@ impl Restorer {
         against: &[Anchor],
         watch: &dyn Watch,
     ) -> Result<VerifiedBackup, BackupError> {
+        self.verify_for(request, against, false, watch)
+    }
+
+    /// The same, and counts what the records say where `activity` is wanted.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_for(
+        &self,
+        request: &RestoreRequest,
+        against: &[Anchor],
+        activity: bool,
+        watch: &dyn Watch,
+    ) -> Result<VerifiedBackup, BackupError> {
         // Of any log: it is not put in this one's place.
         let request = RestoreRequest { target: Target::Beside(PathBuf::new()), ..request.clone() };
         let mut of = self.choice(&request, &Live::none());
@@ -134,7 +150,8 @@ impl Restorer {
         let file = found.open(&*self.fs, &request.identities, watch)?;
         let sizes = against.iter().map(|anchor| anchor.size);
         let here = snapshot.as_ref().ok().map(|live| live.checkpoint.size);
-        let wanted = Wanted { sizes: sizes.chain(here).collect(), ..Wanted::default() };
+        let sizes = sizes.chain(here).collect();
+        let wanted = Wanted { sizes, activity, ..Wanted::default() };
         let content = read(&found, &*file, None, &wanted, watch)?;
         content::leads(&content, &content.tree, &keys).map_err(|what| {
             let hint = found.about.keys_hint();
@@ -167,6 +184,7 @@ impl Restorer {
             notes: keys.unsigned_successions(),
             here: log_here(&snapshot, log_id, epoch, &content),
             holes: found.holes().to_vec(),
+            activity: content.activity,
         })
     }
 }

@@ -78,7 +78,8 @@ struct VerifyArgs {
     #[command(flatten)]
     check: CheckArgs,
     /// Also write a report for an auditor to this new file: HTML that needs no script and prints
-    /// well. It is written whatever the verdict is
+    /// well. It is written whatever the verdict is. Figures in it are counted in the records that
+    /// were read: --full reads all
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
@@ -191,7 +192,7 @@ pub(crate) fn run(context: &Context, args: &FleetArgs) -> Result<u8, CliError> {
 
 fn verify(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> {
     let filed = args.report.as_deref().map(Filed::at).transpose()?;
-    let fleet = check(context, &args.check)?;
+    let fleet = check(context, &args.check, filed.is_some())?;
     context.print(&match context.json {
         true => json_line(&ui::fleet_verify_json(&fleet))?,
         false => ui::fleet_verify_text(&fleet),
@@ -207,7 +208,7 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> {
 fn json_line(document: &impl Serialize) -> Result<String, CliError> {
     let text = serde_json::to_string(document).map_err(|error| {
         CliError::new(
-            "json",
+            "internal",
             Exit::Failed,
             format!("the answer cannot be written as JSON: {error}"),
         )
@@ -261,7 +262,8 @@ fn public_key(option: &str, path: &Path) -> Result<VerifierKey, CliError> {
     VerifierKey::load(&OsFs, path).map_err(|error| CliError::usage(format!("{option}: {error}")))
 }
 
-fn check(context: &Context, args: &CheckArgs) -> Result<Fleet, CliError> {
+/// `activity`: what the records say is counted as well.
+fn check(context: &Context, args: &CheckArgs, activity: bool) -> Result<Fleet, CliError> {
     let archive = Archive::parse(&args.place.destination)?;
     let roster = match (&args.roster, &args.roster_key) {
         (Some(path), Some(key)) => {
@@ -304,6 +306,7 @@ fn check(context: &Context, args: &CheckArgs) -> Result<Fleet, CliError> {
         silent_after: args.silent_after,
         jobs: jobs(&args.place),
         most: Most { objects: args.log_objects, bytes: args.log_bytes.0 },
+        activity,
     };
     let verified = fleet::verify(store, request, &progress);
     progress.finish();
@@ -419,7 +422,7 @@ fn keep_evidence(args: &CheckArgs, fleet: &Fleet) -> Result<(), CliError> {
 }
 
 fn report(context: &Context, args: &ReportArgs) -> Result<u8, CliError> {
-    let fleet = check(context, &args.check)?;
+    let fleet = check(context, &args.check, false)?;
     let text = if context.json {
         let bytes = document::encode_file(
             Kind::FLEET_REPORT,

@@ -58,16 +58,8 @@ pub(crate) fn run(context: &Context, args: &OpenArgs) -> Result<u8, CliError> {
     Ok(0)
 }
 
-/// What to do where there is nobody to ask.
-const START: &str = "start it with `auditctl serve`; where it runs already, name its log with \
-                     --log-dir, or its settings with --config";
-
 fn refused(error: ClientError) -> CliError {
-    let ClientError::Refused { kind, message, .. } = &error else {
-        let is_away = matches!(error, ClientError::NotRunning { .. });
-        let new = CliError::from(error);
-        return if is_away { new.hint(START) } else { new };
-    };
+    let ClientError::Refused { kind, message, .. } = &error else { return error.into() };
     let (kind, message) = (kind.clone(), message.clone());
     match &*kind {
         "no_http" => CliError::new("no_http", Exit::Usage, message),

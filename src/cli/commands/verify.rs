@@ -86,8 +86,8 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Also write a report for an auditor to this new file: HTML that needs no script and prints
-    /// well. For the log. It is written whatever the verdict is; figures in it are counted in the
-    /// records that were hashed
+    /// well. For the log or a backup. It is written whatever the verdict is; figures in it are
+    /// counted in the records that were hashed
     #[arg(long, value_name = "FILE", conflicts_with = "proof")]
     report: Option<PathBuf>,
     /// A file with an age private key, for an encrypted backup; may be repeated
@@ -132,7 +132,6 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
     let settings = context.settings(&[])?;
     let is_log = OsFs.meta(&LogPaths::new(&settings.log_dir).manifest()).is_ok();
     match (what, named) {
-        (What::Backup, Some(_)) if args.report.is_some() => Err(of_log_only()),
         (What::Checkpoint(_), _) if args.report.is_some() && !is_log => Err(of_log_only()),
         (What::Backup, Some(backup)) if args.quick => {
             let message = format!("--quick is for the log, not for the backup {backup}");
@@ -154,11 +153,8 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
 }
 
 fn of_log_only() -> CliError {
-    CliError::usage("--report is for the log").hint(
-        "to report on a backup, restore it with `auditctl restore ID --target DIR`, and run \
-         `auditctl --log-dir DIR verify --report FILE`. For one record, `auditctl prove SEQ \
-         --format html` writes a file that checks itself",
-    )
+    CliError::usage("--report is for the log or a backup")
+        .hint("for one record, `auditctl prove SEQ --format html` writes a file that checks itself")
 }
 
 /// What the log is compared with, for the report.
@@ -190,7 +186,11 @@ fn log(
         anchors.extend(args.against.iter().filter_map(|path| cosigned(path)));
     }
     // What is in reach and does not fit is held against it, asked for or not.
-    let contradicting = heads::contradictions(context, settings);
+    let contradicting = match args.quick || args.since_last {
+        true => heads::contradictions(context, settings),
+        // Beside reading every record, comparing with every backup takes no time.
+        false => heads::all_contradictions(context, settings),
+    };
     for found in &contradicting {
         anchors.extend(Anchor::parse(&found.name, found.note.as_bytes()));
     }
@@ -344,6 +344,7 @@ fn of_backup(
     args: &VerifyArgs,
     public_key: Option<VerifierKey>,
 ) -> Result<u8, CliError> {
+    let filed = args.report.as_deref().map(Filed::at).transpose()?;
     let anchors = args.against.iter().map(|path| anchor(path)).collect::<Result<Vec<_>, _>>()?;
     let identities = identities(&args.identity)?;
     let request = RestoreRequest {
@@ -362,7 +363,7 @@ fn of_backup(
         options: open::options(settings, Mode::Record),
     };
     let progress = Progress::new(context)?;
-    let verified = restorer.verify(&request, &anchors, &progress);
+    let verified = restorer.verify_for(&request, &anchors, filed.is_some(), &progress);
     progress.finish();
     let verified = verified.map_err(|error| {
         let bad = matches!(error, BackupError::Archive { .. } | BackupError::Metadata { .. });
@@ -371,11 +372,25 @@ fn of_backup(
             error.exit = Exit::Found;
         }
         error
-    })?;
+    });
+    let asked = |filed: &Filed| filed.asked(backup.to_owned(), copies(args, &anchors));
+    if let (Some(filed), Err(wrong)) = (&filed, &verified)
+        && wrong.exit == Exit::Found
+    {
+        let html =
+            ui::bad_backup_html(backup, &wrong.message, wrong.hint.as_deref(), &asked(filed));
+        if let Err(error) = filed.write(html) {
+            context.printer.error(&error.message);
+        }
+    }
+    let verified = verified?;
     context.print(&if context.json {
         ui::verified_backup_json(&verified)
     } else {
         ui::verified_backup_text(&verified, context.printer.color())
     })?;
+    if let Some(filed) = filed {
+        filed.write(ui::verified_backup_html(&verified, &asked(&filed)))?;
+    }
     Ok(if verified.passed() { Exit::Ok as u8 } else { Exit::Found as u8 })
 }

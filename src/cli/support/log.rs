@@ -129,7 +129,7 @@ pub(super) fn manifest(inputs: &Inputs) -> Made {
     let path = LogPaths::new(&inputs.settings.log_dir).manifest();
     let manifest = Manifest::load(&*inputs.fs, &path).map_err(|error| error.to_string())?;
     let manifest = manifest.ok_or_else(|| format!("{} is missing", path.display()))?;
-    let sum = |of: fn(&Segment) -> u64| manifest.segments.iter().map(of).sum::<u64>();
+    let sums = manifest.segments.sums();
     super::json(&json!({
         "log_id": manifest.log_id,
         "epoch": manifest.epoch,
@@ -137,8 +137,8 @@ pub(super) fn manifest(inputs: &Inputs) -> Made {
         "first_seq": manifest.segments.first().map(|segment| segment.first_seq),
         "end_seq": manifest.end_seq(),
         "segments": manifest.segments.len(),
-        "raw_bytes": sum(|segment| segment.raw_bytes),
-        "stored_bytes": sum(|segment| segment.stored_bytes),
+        "raw_bytes": sums.raw_bytes,
+        "stored_bytes": sums.stored_bytes,
         "damaged": manifest.segments.iter().filter(|segment| segment.damage.is_some()).count(),
         "oldest_and_newest": both_ends(&manifest.segments).map(of_segment).collect::<Vec<_>>(),
     }))
@@ -160,10 +160,14 @@ fn of_segment(segment: &Segment) -> Value {
 }
 
 /// All of them, or the first and the last so many.
-fn both_ends<T>(all: &[T]) -> impl Iterator<Item = &T> {
+fn both_ends<I>(all: I) -> impl Iterator<Item = I::Item>
+where
+    I: IntoIterator<IntoIter: ExactSizeIterator + Clone>,
+{
+    let all = all.into_iter();
     let first = all.len().min(MOST);
     let last = all.len().saturating_sub(MOST).max(first);
-    all[..first].iter().chain(&all[last..])
+    all.clone().take(first).chain(all.skip(last))
 }
 
 /// Parsed and written anew: whatever else stands in the files stays out.

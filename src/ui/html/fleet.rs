@@ -1,13 +1,17 @@
 //! What `fleet verify` found, for an auditor's file.
 
-use super::sheet::{Asked, Part, Sheet, Tone, facts, list, table, text};
+use super::sheet::{Asked, Part, Sheet, Tone, activity, facts, list, own_records, table, text};
 use super::visible;
+use crate::audit::read::verify::Activity;
 use crate::clock::Timestamp;
 use crate::fleet::{Finding, Fleet, LogReport};
 use crate::health::wording::count;
 use crate::ui::fleet::{hosts, limits, sentence, time, verdict};
 use crate::ui::key::in_groups;
 use crate::units::{human_bytes, records};
+
+/// So many logs are named of which nothing was counted.
+const MOST_NAMED: usize = 20;
 
 /// The report as one HTML file, which needs no script.
 ///
@@ -47,6 +51,9 @@ pub fn fleet_report_html(fleet: &Fleet, asked: &Asked) -> Result<String, askama:
     sheet.section("What was not checked", vec![list(not_checked(fleet))]);
     sheet.section("Who checked, and with what", vec![asked.facts()]);
     sheet.section("All logs", vec![overview(fleet)]).on_new_page = true;
+    if let Some(found) = &fleet.activity {
+        sheet.section("Activity of all logs", figures(fleet, found));
+    }
     for log in &fleet.logs {
         sheet.section(&format!("Log {}", log.id), of_log(log));
     }
@@ -93,12 +100,80 @@ fn not_checked(fleet: &Fleet) -> Vec<String> {
          host over before that could have recorded anything."
             .to_owned(),
     );
-    all.push(
-        "What the records say was not counted here. `auditctl verify --report` does that for one \
-         log; `auditctl restore` gets it out of the archive."
-            .to_owned(),
-    );
     all
+}
+
+/// What was counted, and of what it is.
+fn figures(fleet: &Fleet, found: &Activity) -> Vec<Part> {
+    let counted = fleet.logs.iter().filter(|log| log.counted.as_ref().is_some_and(has_some));
+    let known: u64 = fleet.logs.iter().map(|log| log.records_known).sum();
+    let mut parts = vec![text(format!(
+        "Counted in the very bytes that were hashed in this run: {} of {}, accepted from {} to {} by \
+         their writers' clocks.",
+        count(found.records, "record"),
+        count(counted.count() as u64, "log"),
+        time(found.first),
+        time(found.last)
+    ))];
+    let mut without = Vec::new();
+    if known > 0 {
+        without.push(format!(
+            "{}, which were verified before and are listed unchanged: --full reads them too",
+            count(known, "record")
+        ));
+    }
+    let wrong: Vec<String> = fleet
+        .logs
+        .iter()
+        .filter(|log| log.counted.is_none())
+        .map(|log| format!("log {} ({})", log.id, hosts(&log.hosts)))
+        .collect();
+    if !wrong.is_empty() {
+        let names = wrong.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", ");
+        let more = wrong.len().saturating_sub(MOST_NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        without.push(format!(
+            "the records of {names}{more}: something is wrong there, or nobody knows the log"
+        ));
+    }
+    if fleet.logs.iter().any(|log| log.epochs.len() > 1) {
+        without.push("records of earlier epochs that were left behind".to_owned());
+    }
+    if !without.is_empty() {
+        parts.push(text("Not counted:"));
+        parts.push(list(without));
+    }
+    if found.records > 0 {
+        parts.extend(activity(found));
+    }
+    parts
+}
+
+fn has_some(found: &Activity) -> bool {
+    found.records > 0
+}
+
+/// What a log recorded of itself, in the records that were counted.
+fn own(found: &Activity) -> Vec<Part> {
+    if found.records == 0 {
+        return Vec::new();
+    }
+    let mut parts = vec![text(format!(
+        "Counted now: {}, accepted from {} to {}.",
+        count(found.records, "record"),
+        time(found.first),
+        time(found.last)
+    ))];
+    if found.told.is_empty() {
+        parts
+            .push(text("None of them is about a restore, a repair, a removal or a change of key."));
+    } else {
+        parts.push(own_records(found));
+    }
+    if found.told_beyond > 0 {
+        parts.push(text(format!("{} more are not listed.", count(found.told_beyond, "record"))));
+    }
+    parts
 }
 
 fn overview(fleet: &Fleet) -> Part {
@@ -157,5 +232,6 @@ fn of_log(log: &LogReport) -> Vec<Part> {
     if log.findings.is_empty() {
         parts.push(text("Nothing was found."));
     }
+    parts.extend(log.counted.iter().flat_map(own));
     parts
 }

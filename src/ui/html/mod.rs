@@ -1,6 +1,7 @@
 //! HTML files that need nothing else: no server, no network, no other file. What others wrote
 //! stands in them as text, and what cannot be seen of it is made visible.
 
+mod backup;
 mod fleet;
 mod proof;
 mod report;
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::style::escape;
 
+pub use backup::{bad_backup_html, verified_backup_html};
 pub use fleet::fleet_report_html;
 pub use proof::{EmbeddedProof, embedded_proof, proof_html};
 pub use report::{Asked, verify_html};

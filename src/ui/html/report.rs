@@ -1,6 +1,6 @@
 //! What `verify` found, for an auditor's file.
 
-use super::sheet::{Part, Sheet, Tone, activity, facts, list, table, text};
+use super::sheet::{Part, Sheet, Tone, activity, facts, list, own_records, table, text};
 use super::visible;
 use crate::audit::read::verify::{
     Completeness, Depth, Integrity, KeySource, Report, Stretch, TreePlace,
@@ -280,16 +280,8 @@ fn standing(report: &Report, counted: u64) -> String {
 
 fn own(report: &Report, sheet: &mut Sheet) {
     let Some(found) = &report.activity else { return };
-    let rows: Vec<Vec<String>> = found
-        .told
-        .iter()
-        .map(|told| {
-            let (seq, at) = (told.seq.to_string(), told.at.to_string());
-            vec![seq, at, told.event_type.clone(), told.details.clone()]
-        })
-        .collect();
     let mut parts = vec![text(standing(report, found.records))];
-    if rows.is_empty() {
+    if found.told.is_empty() {
         let others = match found.records < report.tree_size {
             true => " The others were not read, and may be.",
             false => "",
@@ -300,7 +292,7 @@ fn own(report: &Report, sheet: &mut Sheet) {
             count(found.records, "record")
         )));
     } else {
-        parts.push(table(&["Record", "When", "What", "Details"], rows));
+        parts.push(own_records(found));
     }
     if found.told_beyond > 0 {
         parts.push(text(format!(

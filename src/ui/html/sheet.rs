@@ -4,7 +4,7 @@ use askama::Template;
 
 use super::{STYLE, policy, visible};
 use crate::audit::read::query::{Field, Group, GroupBy, Groups};
-use crate::audit::read::verify::Activity;
+use crate::audit::read::verify::{Activity, Told};
 use crate::clock::Timestamp;
 
 /// Drawings are so wide, in their own units.
@@ -151,6 +151,16 @@ impl Asked {
         }
         facts(rows)
     }
+}
+
+/// What a log recorded of itself.
+pub(super) fn own_records(found: &Activity) -> Part {
+    let row = |told: &Told| {
+        let (seq, at) = (told.seq.to_string(), told.at.to_string());
+        vec![seq, at, told.event_type.clone(), told.details.clone()]
+    };
+    let rows = found.told.iter().map(row).collect();
+    table(&["Record", "When", "What", "Details"], rows)
 }
 
 /// What records say that were counted.

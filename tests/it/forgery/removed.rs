@@ -15,7 +15,7 @@ fn remove_segments(victim: &Victim, count: usize) {
     let lines = all_lines(&dir);
     let mut manifest = Manifest::parse(&std::fs::read(&path).expect("manifest")).expect("manifest");
     assert!(manifest.segments.len() > count, "enough segments");
-    let removed: Vec<_> = manifest.segments.drain(..count).collect();
+    let removed: Vec<_> = manifest.segments.remove_first(count);
     let end = manifest.segments[0].first_seq;
     let hashes: Vec<Hash> = rfc6962::subtrees(&lines[..end as usize])
         .iter()

@@ -55,7 +55,7 @@ fn kind_of(name: &str) -> Option<Kind> {
         | "audit.verified.json"
         | "audit.findings.json"
         | "security_events.log" => Kind::Hint,
-        name if name.ends_with(".filter") => Kind::Hint,
+        name if name.ends_with(".filter") || name.ends_with(".columns") => Kind::Hint,
         name if name.ends_with(".log") || name.ends_with(".log.gz") => Kind::Records,
         _ => return None,
     })
@@ -179,6 +179,7 @@ fn no_file_is_forgotten() {
         paths.security(),
         paths.compressed(0),
         paths.filters(0),
+        paths.columns(0),
     ]
     .iter()
     .map(|path| path.file_name().expect("a name").to_string_lossy().into_owned())

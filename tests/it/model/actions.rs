@@ -388,7 +388,7 @@ impl State {
         if manifest.segments.is_empty() {
             return false;
         }
-        let first = manifest.segments.remove(0);
+        let first = manifest.segments.remove_first(1).remove(0);
         for block in &first.blocks {
             if manifest.pruned.extend(&block.tree).is_err() {
                 return false;

@@ -5,6 +5,7 @@ use auditctl::clock::Timestamp;
 
 use super::Site;
 use crate::browser::{Browser, key};
+use crate::serving::bearer;
 use crate::support::{Dir, eventually, ok, options};
 
 /// Seqs of the rows, as they are shown.
@@ -273,4 +274,100 @@ fn each_question_through_the_page_is_recorded_with_the_person_and_following_only
     let recorded = queries();
     let uid = format!("\"uid\":{}", rustix::process::getuid().as_raw());
     assert!(recorded.lines().count() >= 2 && recorded.contains(&uid), "{recorded}");
+}
+
+/// From here on what is asked with this in its address is answered once `held` is let go, also
+/// where the page has given it up.
+fn hold(browser: &Browser, part: &str) {
+    let body = "window.held = []; const real = window.fetch;\
+                window.fetch = async (path, { signal, ...rest } = {}) => {\
+                  const found = await real(path, rest);\
+                  if (!String(path).includes(arguments[0])) return found;\
+                  const kept = new Response(await found.text(), { status: found.status, headers: found.headers });\
+                  return new Promise((done) => held.push(() => done(kept)));\
+                };";
+    // A script's arguments are its own: those of the function in it would be others.
+    let body = body.replace("arguments[0]", &serde_json::json!(part).to_string());
+    browser.script(&body, Vec::new());
+}
+
+fn let_go(browser: &Browser) {
+    let body = "for (const go of held) go();\
+                for (let turn = 0; turn < 20; turn += 1) await new Promise((done) => setTimeout(done));";
+    browser.script(body, Vec::new());
+}
+
+#[test]
+fn an_older_answer_never_stands_under_a_newer_question() {
+    let Some(browser) = Browser::start() else { return };
+    let site = Site::with_sample();
+    browser.open(&site.address());
+    browser.until_text("#session", "auditor");
+    browser.open(&site.view("explore"));
+    browser.until("records", "document.querySelectorAll('.rows tbody tr').length > 10");
+    asked(&browser);
+    hold(&browser, "type=s3");
+    browser.open(&site.view("explore?type=s3%3A*"));
+    browser.until("both were asked", "held.length === 2");
+    browser.open(&site.view("explore?type=kms%3A*"));
+    let newer = "(() => { const all = [...document.querySelectorAll('.rows td[data-label=Type]')]; return all.length > 0 && all.every((one) => one.textContent.startsWith('kms:')); })()";
+    browser.until("the newer answer", newer);
+    asked(&browser);
+    let (said, rows) = (browser.text(".summary .said-of"), browser.text(".rows tbody"));
+    assert!(!rows.contains("s3:"), "{rows}");
+    let_go(&browser);
+    assert_eq!(browser.text(".rows tbody"), rows);
+    assert_eq!(browser.text(".summary .said-of"), said);
+    assert!(!browser.text(".tops").contains("s3:"));
+    // Nor does an older record stand under a newer one's number.
+    hold(&browser, "/v1/records/3?");
+    browser.open(&site.view("explore?type=kms%3A*&record=3"));
+    browser.until("it was asked", "held.length === 1");
+    browser.open(&site.view("explore?type=kms%3A*&record=5"));
+    browser.until_text("[data-part=neighbours]", "Neighbours");
+    let fields = browser.text(".record .fields");
+    let_go(&browser);
+    assert_eq!(browser.text(".record h2"), "Record 5");
+    assert_eq!(browser.text(".record .fields"), fields);
+}
+
+#[test]
+fn a_download_that_was_cut_is_called_incomplete() {
+    let Some(browser) = Browser::start() else { return };
+    let site = Site::new();
+    let large = "x".repeat(20_000);
+    for nth in 0..150 {
+        site.record(&format!(
+            "{{\"event_type\":\"large\",\"actor\":\"n{nth}\",\"details\":{{\"t\":\"{large}\"}}}}\n"
+        ));
+    }
+    // A part says that it is one, whatever its form, and how long it is.
+    for form in ["ndjson", "csv"] {
+        let path = format!("/v1/events?type=large&order=oldest&limit=0&format={form}");
+        let (status, head, body) = site.collector().get(&path, &bearer(&site.token));
+        assert_eq!(status, 200);
+        assert!(head.contains("auditctl-next-seq: "), "{head}");
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+        let path = format!("/v1/events?type=none&limit=0&format={form}");
+        let (_, head, _) = site.collector().get(&path, &bearer(&site.token));
+        assert!(!head.contains("auditctl-next-seq"), "{head}");
+    }
+    browser.open(&site.address());
+    browser.until_text("#session", "auditor");
+    browser.open(&site.view("explore?type=large&order=oldest"));
+    browser.until("records", "document.querySelectorAll('.rows tbody tr').length > 10");
+    asked(&browser);
+    // The network goes after the first part.
+    let cut = "window.parts = 0; const real = window.fetch;\
+               window.fetch = (path, options) => String(path).includes('format=') && parts++ > 0\
+                 ? Promise.reject(new TypeError('Failed to fetch')) : real(path, options);";
+    browser.script(cut, Vec::new());
+    for form in ["NDJSON", "CSV"] {
+        browser.script("window.parts = 0;", Vec::new());
+        let (name, text) = downloaded(&browser, form);
+        assert!(name.contains("-incomplete."), "{name}");
+        assert!(text.ends_with('\n') && text.contains("n0") && !text.contains("n149"), "{form}");
+        let said = browser.until_text("[data-part=download]", "Cut");
+        assert!(said.contains("cannot be reached") && said.contains(&name), "{said}");
+    }
 }

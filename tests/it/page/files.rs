@@ -1,8 +1,9 @@
 //! *Proof*: what is covered, verifications, and files that the browser checks alone.
 
 use super::Site;
+use crate::backups::copy_dir;
 use crate::browser::Browser;
-use crate::support::{eventually, ok};
+use crate::support::{Dir, eventually, ok, run};
 
 /// The verdict of a file that was chosen.
 fn verdict(browser: &Browser, name: &str) -> String {
@@ -160,4 +161,82 @@ fn a_verification_that_finds_something_says_so() {
         ),
         "wrong"
     );
+}
+
+#[test]
+fn a_log_that_was_rolled_back_is_called_that() {
+    let Some(browser) = Browser::start() else { return };
+    let dir = Dir::new();
+    let away = dir.path().join("away");
+    ok(&dir, &["record", "--type", "first"]);
+    copy_dir(&dir.log(), &dir.path().join("old"));
+    let lines = "{\"event_type\":\"later\"}\n".repeat(60);
+    std::fs::write(dir.path().join("later.ndjson"), lines).expect("written");
+    ok(&dir, &["record", "--file", "later.ndjson"]);
+    ok(&dir, &["backup"]);
+    // The old copy is put back, and started while the backups are not in reach.
+    std::fs::rename(dir.path().join("backups"), &away).expect("moved");
+    std::fs::remove_dir_all(dir.log()).expect("removed");
+    copy_dir(&dir.path().join("old"), &dir.log());
+    let site = Site::of(dir);
+    std::fs::rename(&away, site.dir.path().join("backups")).expect("moved");
+    browser.open(&site.address());
+    browser.until_text("#session", "auditor");
+    browser.open(&site.view("proof"));
+    let said = browser.until_text("[data-part=coverage] .alarm", "put back");
+    assert!(said.contains("do not fit this log"), "{said}");
+    assert_eq!(browser.count("[data-lane=Records] .range.anchored"), 0);
+    browser.click_text(".verification button", "Verify now");
+    let said = browser.until_text("[data-part=verification]", "Something is wrong");
+    assert!(said.contains("(1 backup)") && said.contains("has"), "{said}");
+    browser.open(&site.view("now"));
+    browser.until_text("[data-part=verdict]", "Critical");
+    // A command says the same.
+    assert_eq!(run(&site.dir, &["verify"]).0, 1);
+}
+
+#[test]
+fn a_second_verification_waits_and_the_first_verdict_stands_meanwhile() {
+    let Some(browser) = Browser::start() else { return };
+    let site = Site::with_sample();
+    browser.open(&site.address());
+    browser.until_text("#session", "auditor");
+    browser.open(&site.view("proof"));
+    browser.click_text(".verification button", "Verify now");
+    let said = browser.until_text("[data-part=verification]", "Verified");
+    assert!(said.contains("No signed head that is kept elsewhere was in reach"), "{said}");
+    browser.click_text(".verification button", "Verify now");
+    browser.until_text("[data-part=verification]", "Nothing was recorded since");
+    site.record("{\"event_type\":\"login\"}\n");
+    browser.click_text(".verification button", "Verify now");
+    browser.until_text(".proof > .alarm", "the next one may begin in");
+    browser.until_text("[data-part=verification]", "Verified");
+}
+
+#[test]
+fn files_that_are_too_large_or_hostile_end_in_a_sentence() {
+    let Some(browser) = Browser::start() else { return };
+    let site = Site::with_sample();
+    browser.open(&site.address());
+    browser.until_text("#session", "auditor");
+    browser.open(&site.view("proof"));
+    browser.until_text("[data-part=coverage]", "records");
+    let drop = "const data = new DataTransfer();\
+                data.items.add(new File([new Uint8Array(200 * 1024 * 1024)], 'large.json'));\
+                data.items.add(new File(['{\"__proto__\":{\"hit\":1},\"constructor\":{\"prototype\":{\"hit\":1}},\"type\":\"auditctl/proof\",\"format\":1}'], 'keys.json'));\
+                data.items.add(new File(['{}'], '<img src=x onerror=\"window.hit = 1\">\\u202egnp.json'));\
+                document.querySelector('.drop').dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer: data }));";
+    browser.script(drop, Vec::new());
+    browser.until(
+        "three results",
+        "document.querySelectorAll('.results [data-verdict]').length === 3",
+    );
+    let said = browser.text(".results");
+    assert!(said.contains("large.json has 200.0 MiB") && said.contains("<img src=x"), "{said}");
+    assert!(said.contains("U+202E") && !said.contains('\u{202e}'), "{said}");
+    let verdicts = browser.value("[...document.querySelectorAll('.results [data-verdict]')].map((one) => one.dataset.verdict)");
+    let proven = verdicts.as_array().expect("verdicts").iter().any(|it| it == "proven");
+    assert!(!proven, "{verdicts}");
+    assert_eq!(browser.value("window.hit ?? ({}).hit ?? null"), serde_json::Value::Null);
+    assert_eq!(browser.count(".results img"), 0);
 }

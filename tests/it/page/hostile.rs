@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::{Site, until_command};
 use crate::browser::Browser;
-use crate::support::run;
+use crate::support::{eventually, ok, run};
+use crate::tools::missing;
 
 /// Would change the page, if it were more than text.
 const MARKUP: &str = "<img src=x onerror=\"window.hit = 1\"><script>window.hit = 1</script>";
@@ -115,6 +116,13 @@ fn a_copied_command_asks_the_same_and_runs_nothing_else() {
     site.record(&hostile());
     browser.open(&site.address());
     browser.until_text("#session", "auditor");
+    let mut shells = vec!["bash", "dash"];
+    for shell in ["fish", "zsh"] {
+        match std::process::Command::new(shell).arg("--version").output() {
+            Ok(_) => shells.push(shell),
+            Err(_) => missing(shell),
+        }
+    }
     for text in [
         QUOTES,
         "\u{1b}[201~\n\r; touch hit\n",
@@ -138,19 +146,30 @@ fn a_copied_command_asks_the_same_and_runs_nothing_else() {
         let command = command.as_str().expect("text");
         // A terminal is given nothing but what can be seen.
         assert!(command.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{command:?}");
-        for shell in ["bash", "dash"] {
+        let grep = if text.is_empty() { String::new() } else { format!("--grep={text}\n") };
+        let wanted = format!("--type=quotes\n--type=markup\n{grep}");
+        for shell in &shells {
             let shown = command.replacen("auditctl query", "printf '%s\\n'", 1);
             let output = std::process::Command::new(shell)
                 .args(["-c", &shown])
                 .current_dir(site.dir.path())
+                .env("HOME", site.dir.path())
                 .output();
             let output = output.expect(shell);
             assert!(!site.dir.path().join("hit").exists(), "{shell} ran something: {command}");
-            if shell == "bash" {
-                let given = String::from_utf8(output.stdout).expect("UTF-8");
-                let wanted =
-                    if text.is_empty() { String::new() } else { format!("--grep={text}\n") };
-                assert_eq!(given, format!("--type=quotes\n--type=markup\n{wanted}"), "{command}");
+            let given = String::from_utf8(output.stdout).expect("UTF-8");
+            match *shell {
+                // It takes the octal form for other text, and for one argument.
+                "dash" => assert_eq!(
+                    given.lines().count(),
+                    if text.is_empty() { 2 } else { 3 },
+                    "{command}: {given}"
+                ),
+                // fish has no such form: it takes all of a command, or nothing.
+                "fish" if command.contains("$'") => {
+                    assert_eq!(given, "", "{command}");
+                }
+                _ => assert_eq!(given, wanted, "{shell}: {command}"),
             }
         }
     }
@@ -166,4 +185,56 @@ fn a_copied_command_asks_the_same_and_runs_nothing_else() {
 
 fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[test]
+fn a_hostile_record_is_text_in_its_proof_and_in_reports() {
+    let Some(mut browser) = Browser::start() else { return };
+    let site = Site::new();
+    site.record(&hostile());
+    let first = site.get("/v1/events?type=markup");
+    let begin = first["records"][0]["seq"].as_u64().expect("a seq");
+    eventually("it is signed", || run(&site.dir, &["prove", &(begin + 6).to_string()]).0 == 0);
+    let mut files = Vec::new();
+    for nth in [0, 1, 3, 4, 5] {
+        let (seq, name) = ((begin + nth).to_string(), format!("proof-{nth}.html"));
+        ok(&site.dir, &["prove", &seq, "--format", "html", "-o", &name]);
+        files.push(name);
+    }
+    ok(&site.dir, &["verify", "--report", "log.html"]);
+    ok(&site.dir, &["backup"]);
+    ok(&site.dir, &["verify", "latest", "--report", "backup.html"]);
+    files.extend(["log.html".to_owned(), "backup.html".to_owned()]);
+    for name in &files {
+        let path = site.dir.path().join(name);
+        browser.size(360, 800);
+        browser.open_anew(&format!("file://{}", path.display()));
+        if name.starts_with("proof") {
+            browser.until("a verdict", "document.querySelector('#verdict')?.dataset.verdict ?? ''");
+            assert_eq!(
+                browser.value("document.querySelector('#verdict').dataset.verdict"),
+                "consistent",
+                "{name}"
+            );
+        }
+        if matches!(&**name, "proof-0.html" | "log.html" | "backup.html") {
+            let text = browser.text("body");
+            assert!(text.contains("<img src=x"), "{name}: {text}");
+        }
+        if name == "proof-3.html" {
+            let length = browser.value("document.body.textContent.length");
+            assert!(length.as_u64().is_some_and(|length| length > 36_000), "all of it: {length}");
+        }
+        let turned = "/[\\u202a-\\u202e\\u2066-\\u2069\\u200b]/.test(document.body.innerText)";
+        assert_eq!(browser.value(turned), false, "{name}");
+        assert_eq!(browser.value("window.hit ?? ({}).hit ?? null"), serde_json::Value::Null);
+        assert_eq!(browser.count("body img, body b b"), 0, "{name}");
+        assert_eq!(browser.value("document.documentElement.scrollWidth"), 360, "{name}");
+    }
+    let requests = browser.requests();
+    let is_own =
+        |to: &String| ["file://", "chrome://", "data:"].iter().any(|of| to.starts_with(of));
+    assert!(requests.iter().all(is_own), "nobody is asked: {requests:?}");
+    let console = browser.console();
+    assert!(console.is_empty(), "{console:?}");
 }

@@ -138,7 +138,7 @@ fn on_a_phone_nothing_scrolls_sideways() {
     browser.until_text("#session", "auditor");
     let last = site.get("/v1/status")["log"]["next"].as_u64().expect("a seq") - 1;
     let record = format!("explore?record={last}");
-    for width in [360, 768, 1280, 2560] {
+    for width in [360, 768, 1280, 1920, 2560] {
         browser.size(width, 800);
         for (view, there) in VIEWS {
             let view = if view.contains("record") { &record } else { view };
@@ -148,6 +148,19 @@ fn on_a_phone_nothing_scrolls_sideways() {
             let wide = browser.value("document.documentElement.scrollWidth");
             assert_eq!(wide, width, "{view} at {width}");
         }
+        // The table of records fits too, also beside a record.
+        for view in ["explore", &record] {
+            browser.open(&site.view(view));
+            browser.until("records", "document.querySelectorAll('.rows tbody tr').length > 3");
+            browser.until("all was asked", "!document.querySelector('.asking')");
+            let fits = "(() => { const of = document.querySelector('.records .scroll'); return of.scrollWidth <= of.clientWidth; })()";
+            assert_eq!(browser.value(fits), true, "the table in {view} at {width}");
+        }
+        // What its columns have no room for stands in them all the same.
+        let actor = format!(
+            "[...document.querySelectorAll('.rows tr[data-seq=\"{last}\"] td[data-label=Actor]')].map((cell) => [cell.textContent, cell.title])"
+        );
+        assert_eq!(browser.value(&actor), json!([[&long[..250], &long[..250]]]), "at {width}");
     }
     // Fingers need room.
     browser.size(360, 800);

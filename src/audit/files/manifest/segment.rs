@@ -26,6 +26,9 @@ pub struct Segment {
     /// SHA-256 of its file of block filters, hex; absent while there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filters_sha256: Option<String>,
+    /// SHA-256 of the index of its file of columns, hex; absent while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns_sha256: Option<String>,
     /// Earliest `timestamp` in it.
     pub min_timestamp: Timestamp,
     /// Latest `timestamp` in it.
@@ -53,6 +56,11 @@ impl Segment {
         self.blocks.is_empty() || self.blocks.iter().any(|block| !block.is_hole())
     }
 
+    /// Whether it is to be compressed.
+    pub(crate) fn wants_compression(&self) -> bool {
+        !self.is_compressed() && self.damage.is_none() && self.is_stored()
+    }
+
     /// Its holes.
     pub fn holes(&self) -> impl Iterator<Item = &Block> {
         self.blocks.iter().filter(|block| block.is_hole())
@@ -66,12 +74,18 @@ impl Segment {
             stored_bytes: blocks.iter().map(|block| block.stored_bytes).sum(),
             sha256: None,
             filters_sha256: None,
+            columns_sha256: None,
             min_timestamp: blocks.iter().map(|b| b.min_timestamp).min().unwrap_or_default(),
             max_timestamp: blocks.iter().map(|b| b.max_timestamp).max().unwrap_or_default(),
             damage: None,
             blocks,
             ..self.clone()
         }
+    }
+
+    /// Notes no hints: nobody whom queries may believe said which are true.
+    pub(crate) fn without_hints(&mut self) {
+        (self.filters_sha256, self.columns_sha256) = (None, None);
     }
 
     /// The seq after its last record.
@@ -90,6 +104,7 @@ impl Segment {
             stored_bytes: 0,
             sha256: None,
             filters_sha256: None,
+            columns_sha256: None,
             min_timestamp: Timestamp::default(),
             max_timestamp: Timestamp::default(),
             damage: None,
@@ -109,6 +124,7 @@ impl Segment {
             stored_bytes: layout.raw_bytes,
             sha256: None,
             filters_sha256: None,
+            columns_sha256: None,
             min_timestamp: blocks.iter().map(|b| b.min_timestamp).min().unwrap_or_default(),
             max_timestamp: blocks.iter().map(|b| b.max_timestamp).max().unwrap_or_default(),
             damage,

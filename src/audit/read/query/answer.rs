@@ -10,6 +10,21 @@ use crate::audit::record::head::Head;
 use crate::audit::record::peek_seq;
 use crate::clock::Timestamp;
 
+/// How much an answer may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// A page of records ends with the record that reaches so many bytes.
+    pub page_bytes: usize,
+    /// Groups, at most (`max_memory_events`).
+    pub groups: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { page_bytes: 1 << 20, groups: 10_000 }
+    }
+}
+
 /// Stored lines, byte for byte.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines {

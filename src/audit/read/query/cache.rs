@@ -6,9 +6,9 @@ use std::hash::RandomState;
 
 use lru::LruCache;
 
-use super::answer::{Answer, Found, Lines};
+use super::answer::{Answer, Bounds, Found, Lines};
 use super::filter::{Order, Query, Want};
-use super::run::{Bounds, is_full};
+use super::sum::is_full;
 use super::summary::Sketch;
 use crate::audit::record::peek_seq;
 

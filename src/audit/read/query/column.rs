@@ -2,8 +2,9 @@
 
 use serde_json::value::RawValue;
 
-use super::json::{members, text_of};
+use super::json::text_of;
 use super::path::{Path, find_outside};
+use super::skim::{members, value};
 use crate::audit::record::head::Head;
 
 /// A column: a field of the record, or something in `details` or `origin`.
@@ -108,27 +109,36 @@ impl Column {
     /// no record.
     #[must_use]
     pub fn row(columns: &[Self], line: &[u8]) -> Option<Vec<Option<Cell>>> {
+        let values = Self::values(columns, line)?;
+        Some(values.into_iter().map(|value| value.map(Cell::new)).collect())
+    }
+
+    /// The same, as it stands in the line.
+    pub(super) fn values<'a>(
+        columns: &[Self],
+        line: &'a [u8],
+    ) -> Option<Vec<Option<&'a RawValue>>> {
         Head::parse(line)?;
         let text = std::str::from_utf8(line).ok()?;
-        let mut values: [Option<&RawValue>; KEYS.len()] = [None; KEYS.len()];
-        let is_json = members(text, &mut |key, value| {
+        let mut texts: [Option<&str>; KEYS.len()] = [None; KEYS.len()];
+        let is_whole = members(text, &mut |key, value| {
             if let Some(at) = KEYS.iter().position(|known| *known == key) {
-                values[at] = Some(value);
+                texts[at] = Some(value);
             }
             true
         });
-        let cell = |column: &Self| match &column.kind {
-            Kind::Key(at) => values[*at].map(Cell::new),
+        let of = |column: &Self| match &column.kind {
+            Kind::Key(at) => texts[*at].and_then(value),
             Kind::Path(path) => {
-                let mut cell = None;
+                let mut first = None;
                 path.look(line, &mut |value| {
-                    cell = Some(Cell::new(value));
+                    first = Some(value);
                     false
                 });
-                cell
+                first
             }
         };
-        is_json.then(|| columns.iter().map(cell).collect())
+        is_whole.then(|| columns.iter().map(of).collect())
     }
 }
 

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::TRIES;
-use super::answer::{Answer, CacheUse, Effort, Found, pruned};
+use super::answer::{Answer, Bounds, CacheUse, Effort, Found, pruned};
 use super::cache::{CACHE_BYTES, Cache, CacheCounts, Missing, complete, missing, still_there};
 use super::filter::Query;
-use super::run::{Bounds, run};
+use super::run::run;
 use super::view::{Ledger, View};
 use crate::audit::read::error::ReadError;
 use crate::audit::read::view::LogView;
+use crate::audit::read::watch::Watch;
 use crate::clock::Timestamp;
 use crate::fsio::SharedFs;
 
@@ -45,10 +46,10 @@ impl Engine {
 
     /// Answers from the cache as far as it can. Questions about a range of seqs
     /// are not kept: they come from whoever pages or follows, once each.
-    pub(crate) fn query(&self, query: &Query) -> Result<Answer, ReadError> {
+    pub(crate) fn query(&self, query: &Query, watch: &dyn Watch) -> Result<Answer, ReadError> {
         let begun = Instant::now();
         if !query.filter.is_about_all() {
-            return self.read(query);
+            return self.read(query, watch);
         }
         // What is durable first: what is read afterwards holds all of it.
         let end = self.ledger.durable().unwrap_or(u64::MAX);
@@ -70,15 +71,15 @@ impl Engine {
             }
         };
         let mut answer = match old {
-            Some((old, rest)) => match self.read(&rest)? {
+            Some((old, rest)) => match self.read(&rest, watch)? {
                 // Retention has gone on meanwhile: what the rest begins with may
                 // not be what the old answer ends with.
-                new if new.begin != begin => self.read(query)?,
+                new if new.begin != begin => self.read(query, watch)?,
                 new => {
                     let mut answer = complete(&old, query, Some(new), self.bounds);
                     if answer.is_partial() {
                         // Which groups are the largest only reading all of it can tell.
-                        self.read(query)?
+                        self.read(query, watch)?
                     } else {
                         answer.effort.cache = CacheUse::Completed;
                         answer.pruned = pruned_now(&old, query, (begin, oldest), answer.more);
@@ -86,7 +87,7 @@ impl Engine {
                     }
                 }
             },
-            None => self.read(query)?,
+            None => self.read(query, watch)?,
         };
         if answer.effort.cache != CacheUse::Completed {
             answer.effort.cache = CacheUse::Miss;
@@ -96,12 +97,12 @@ impl Engine {
         Ok(answer)
     }
 
-    pub(crate) fn read(&self, query: &Query) -> Result<Answer, ReadError> {
+    pub(crate) fn read(&self, query: &Query, watch: &dyn Watch) -> Result<Answer, ReadError> {
         let mut tries = 0;
         loop {
             tries += 1;
             let view = View::take(&self.log, &self.ledger)?;
-            match run(&view, query, self.bounds) {
+            match run(&view, query, self.bounds, watch) {
                 Err(ReadError::Pruned { .. }) if tries < TRIES => {}
                 done => return done,
             }
@@ -165,6 +166,7 @@ mod tests {
     use crate::audit::files::manifest::{Manifest, Segment};
     use crate::audit::files::segment::Block;
     use crate::audit::paths::sealed_name;
+    use crate::audit::read::watch::Unwatched;
     use crate::audit::tree::document::Unknown;
     use crate::audit::tree::merkle::{Range, leaf_hash};
     use crate::clock::Timestamp;
@@ -202,13 +204,15 @@ mod tests {
                 stored_bytes: 100,
                 sha256: None,
                 filters_sha256: None,
+                columns_sha256: None,
                 min_timestamp: at,
                 max_timestamp: at,
                 damage: None,
                 blocks: vec![block],
                 unknown: Unknown::default(),
             };
-            let listed = Manifest { segments: vec![segment], ..Manifest::new("5f0c".to_owned()) };
+            let listed =
+                Manifest { segments: vec![segment].into(), ..Manifest::new("5f0c".to_owned()) };
             let removed = Manifest { pruned: tree, ..Manifest::new("5f0c".to_owned()) };
             Arc::new(Self {
                 views: AtomicU32::new(views),
@@ -251,7 +255,7 @@ mod tests {
         let read = |views| {
             let ledger: Arc<dyn Ledger> = Overtaken::in_views(views);
             let fs: SharedFs = Arc::new(OsFs);
-            Engine::new(&fs, dir, ledger, (0, Bounds::default())).read(&query)
+            Engine::new(&fs, dir, ledger, (0, Bounds::default())).read(&query, &Unwatched)
         };
         for views in 0..TRIES {
             let answer = read(views).expect("what is left");

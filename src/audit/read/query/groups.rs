@@ -127,6 +127,10 @@ struct Counted {
 }
 
 impl Counted {
+    fn spelling_bytes(&self) -> usize {
+        self.spelling.as_ref().map_or(0, |text| text.len())
+    }
+
     /// The shorter spelling stays; of two of the same length the one that comes first.
     fn spelled(&mut self, spelling: Option<&str>) {
         let order = |text: &str| (text.len(), text.to_owned());
@@ -159,6 +163,8 @@ pub(super) fn name_of<'a>(by: &GroupBy, head: &Head<'_>, line: &'a [u8]) -> Opti
 #[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Groups {
     counts: HashMap<Box<[u8]>, Counted>,
+    /// What they take, written as JSON.
+    written: usize,
     /// Records that have no such field.
     pub missing: u64,
     /// Records in groups for which there was no room.
@@ -170,24 +176,44 @@ pub struct Groups {
 impl Groups {
     /// Counts; however many groups there are.
     pub(in crate::audit::read) fn add(&mut self, name: Option<Name<'_>>, records: u64) {
-        let Some(Name { key, spelling }) = name else {
-            self.missing += records;
-            return;
-        };
-        let counted = match self.counts.get_mut(&*key) {
+        match name {
+            None => self.missing += records,
+            Some(Name { key, spelling }) => self.add_key(&key, spelling, (records, 0)),
+        }
+    }
+
+    /// Adds to a group; a new one begins with what it may have had before.
+    fn add_key(&mut self, key: &[u8], spelling: Option<&str>, (records, before): (u64, u64)) {
+        let counted = match self.counts.get_mut(key) {
             Some(counted) => counted,
-            None => self.counts.entry(key.into()).or_default(),
+            None => {
+                self.written += written(key);
+                let new = Counted { records: before, spelling: None };
+                self.counts.entry(key.into()).or_insert(new)
+            }
         };
         counted.records += records;
+        let old = counted.spelling_bytes();
         counted.spelled(spelling);
+        self.written = self.written - old + counted.spelling_bytes();
     }
 
     /// The same if it is one of those that others have; else it is beyond them.
-    pub(super) fn add_if_in(&mut self, others: &Self, name: Option<Name<'_>>) {
+    pub(super) fn add_if_in(&mut self, others: &Self, name: Option<Name<'_>>, records: u64) {
         match name {
-            Some(name) if !others.counts.contains_key(&*name.key) => self.beyond += 1,
-            name => self.add(name, 1),
+            Some(name) if !others.counts.contains_key(&*name.key) => self.beyond += records,
+            name => self.add(name, records),
         }
+    }
+
+    /// Whether others can be added without dropping any.
+    pub(super) fn has_room_for(&self, others: &Self, room: usize) -> bool {
+        let new = others.counts.keys().filter(|key| !self.counts.contains_key(*key));
+        let (count, bytes) =
+            new.fold((0, 0), |(count, bytes), key| (count + 1, bytes + written(key)));
+        self.bound == 0
+            && self.counts.len() + count <= room
+            && self.written + bytes <= room.saturating_mul(GROUP_BYTES)
     }
 
     /// As it is listed in an answer.
@@ -213,14 +239,8 @@ impl Groups {
         self.missing += other.missing;
         self.beyond += other.beyond;
         for (key, counted) in &other.counts {
-            let bound = self.bound;
-            let here = self.counts.entry(key.clone()).or_insert_with(|| Counted {
-                // It may have been here before.
-                records: bound,
-                spelling: None,
-            });
-            here.records += counted.records;
-            here.spelled(counted.spelling.as_deref());
+            // It may have been here before.
+            self.add_key(key, counted.spelling.as_deref(), (counted.records, self.bound));
         }
         self.shrink(room);
     }
@@ -228,11 +248,7 @@ impl Groups {
     /// Drops the rarest until the rest has room.
     fn shrink(&mut self, room: usize) {
         let most_bytes = room.saturating_mul(GROUP_BYTES);
-        let size = |key: &[u8], counted: &Counted| {
-            written(key) + counted.spelling.as_ref().map_or(0, |text| text.len())
-        };
-        let bytes: usize = self.counts.iter().map(|(key, counted)| size(key, counted)).sum();
-        if self.counts.len() <= room && bytes <= most_bytes {
+        if self.counts.len() <= room && self.written <= most_bytes {
             return;
         }
         let mut all: Vec<_> = std::mem::take(&mut self.counts).into_iter().collect();
@@ -242,7 +258,7 @@ impl Groups {
         });
         let mut bytes = 0;
         for (key, counted) in all {
-            let size = size(&key, &counted);
+            let size = written(&key) + counted.spelling_bytes();
             if self.counts.len() < room && bytes + size <= most_bytes {
                 bytes += size;
                 self.counts.insert(key, counted);
@@ -250,6 +266,7 @@ impl Groups {
                 self.bound = self.bound.max(counted.records);
             }
         }
+        self.written = bytes;
     }
 
     /// How many records they are of.

@@ -131,10 +131,14 @@ impl Times {
         let micros = time.get(20..26).map_or(0, |digits| {
             digits.iter().fold(0, |micros, digit| micros * 10 + i64::from(digit.wrapping_sub(b'0')))
         });
-        let time = Timestamp::from_micros(seconds * 1_000_000 + micros);
-        self.stretch((time, time));
-        self.count(seconds, 1);
+        self.add_at(Timestamp::from_micros(seconds * 1_000_000 + micros));
         Some(seconds)
+    }
+
+    /// Counts a time.
+    pub(super) fn add_at(&mut self, time: Timestamp) {
+        self.stretch((time, time));
+        self.count(time.unix_seconds(), 1);
     }
 
     /// Counts records of which only the earliest and the latest time are known: in the same

@@ -57,6 +57,10 @@ impl<'a> Matcher<'a> {
         }
     }
 
+    pub(super) fn filter(&self) -> &'a Filter {
+        self.filter
+    }
+
     /// Whether every record in the filter's ranges of seqs and times is one.
     pub(super) fn takes_all_of_a_time(&self) -> bool {
         let filter = self.filter;

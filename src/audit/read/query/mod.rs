@@ -12,8 +12,11 @@
 
 mod answer;
 mod cache;
+mod chunk;
 mod column;
+mod columnar;
 mod condition;
+mod counts;
 #[cfg(feature = "collector")]
 pub mod csv;
 mod document;
@@ -32,8 +35,10 @@ mod question;
 pub(in crate::audit) mod redacted;
 mod request;
 mod run;
+mod skim;
 mod sofar;
 mod step;
+mod sum;
 mod summary;
 mod summary_document;
 mod unread;
@@ -45,10 +50,11 @@ use std::sync::Arc;
 
 use crate::audit::read::error::ReadError;
 use crate::audit::read::view::LogView;
+use crate::audit::read::watch::Unwatched;
 use crate::fsio::SharedFs;
 use view::View;
 
-pub use answer::{Answer, CacheUse, Effort, Found, GivenUp, History, Lines, MAX_DAMAGED};
+pub use answer::{Answer, Bounds, CacheUse, Effort, Found, GivenUp, History, Lines, MAX_DAMAGED};
 pub use cache::CACHE_BYTES;
 pub use column::{Cell, Column};
 pub use condition::{Condition, ConditionError, Operator, reads_as_itself};
@@ -61,7 +67,6 @@ pub(crate) use json::without;
 pub use pattern::Pattern;
 pub use question::Question;
 pub use request::{DEFAULT_LIMIT, MAX_TEXT_BYTES, MAX_TEXTS, Request, RequestError};
-pub use run::Bounds;
 pub use step::Step;
 pub use summary::{Counted, Summary, Value};
 pub(crate) use view::{Ledger, Listed};
@@ -110,7 +115,7 @@ impl Reader {
         let mut tries = 0;
         loop {
             tries += 1;
-            match run::run(&self.view, query, self.bounds) {
+            match run::run(&self.view, query, self.bounds, &Unwatched) {
                 Err(ReadError::Pruned { .. }) if tries < TRIES => self.refresh()?,
                 done => return done,
             }

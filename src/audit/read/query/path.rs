@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
-use super::json::{Kind, elements, kind, members};
+use super::json::{Kind, kind};
+use super::skim::{elements, members, value};
 
 /// So many keys a path has at most: more than a record is deep.
 const MAX_STEPS: usize = 128;
@@ -111,7 +112,7 @@ impl Path {
     /// The values at this path, as they are stored, as far as `found` wants them. Of a
     /// key that is there twice every value counts.
     pub(super) fn look<'a>(&self, line: &'a [u8], found: &mut dyn FnMut(&'a RawValue) -> bool) {
-        // A line that is not JSON has nothing at any path.
+        // A line that is no text has nothing at any path.
         let Ok(text) = std::str::from_utf8(line) else { return };
         let Some((root, rest)) = self.0.split_first() else { return };
         members(text, &mut |key, value| !root.is(key) || walk(value, rest, found));
@@ -119,16 +120,14 @@ impl Path {
 }
 
 /// Whether more is wanted.
-fn walk<'a>(
-    value: &'a RawValue,
-    steps: &[Step],
-    found: &mut dyn FnMut(&'a RawValue) -> bool,
-) -> bool {
-    let Some((step, rest)) = steps.split_first() else { return found(value) };
+fn walk<'a>(text: &'a str, steps: &[Step], found: &mut dyn FnMut(&'a RawValue) -> bool) -> bool {
+    let Some((step, rest)) = steps.split_first() else {
+        return value(text).is_none_or(found);
+    };
     let mut wanted = true;
-    match kind(value.get()) {
+    match kind(text) {
         Kind::Object => {
-            members(value.get(), &mut |key, value| {
+            members(text, &mut |key, value| {
                 wanted = !step.is(key) || walk(value, rest, found);
                 wanted
             });
@@ -142,7 +141,7 @@ fn walk<'a>(
                 },
             };
             let mut at = 0;
-            elements(value.get(), &mut |value| {
+            elements(text, &mut |value| {
                 if place.is_none_or(|place| place == at) {
                     wanted = walk(value, rest, found);
                 }

@@ -2,148 +2,35 @@
 //! in the order asked for, without those that can hold no match.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 
 use super::answer::{Effort, GivenUp, MAX_DAMAGED};
-use super::filter::{Filter, Order};
+use super::chunk::Chunk;
+use super::columnar::{Ask, AskedBlock, Use, has_needed, select};
+use super::filter::{Filter, Order, Want};
 use super::step::Step;
 use super::unread::{Whole, expected_step};
-use super::view::{OpenSegment, View};
+use super::view::View;
 use crate::audit::files::block_filter::{BlockFilters, MAX_BYTES, Probe, covers};
-use crate::audit::files::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES, Unpacker};
+use crate::audit::files::columns::Columns;
 use crate::audit::files::manifest::Segment;
 use crate::audit::files::restore::sha256_hex;
 use crate::audit::files::segment::{BLOCK_BYTES, Block};
 use crate::audit::read::error::ReadError;
 use crate::audit::read::view::offset_of;
-use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::record::head::Field;
 use crate::clock::Timestamp;
-use crate::fsio::FsFile;
-
-/// Something to read.
-#[derive(Debug)]
-pub(super) enum Chunk {
-    /// A sealed segment's block, by its number.
-    Block(Arc<OpenSegment>, usize),
-    /// The lines of a plain file that begin in this stretch of bytes.
-    Lines {
-        file: Arc<dyn FsFile>,
-        name: String,
-        from: u64,
-        to: u64,
-        /// The file's length.
-        length: u64,
-    },
-    /// Matching records that need not be read.
-    Counted {
-        /// The first one's seq.
-        from: u64,
-        /// Their earliest and latest time.
-        span: (Timestamp, Timestamp),
-        /// How many.
-        records: u64,
-    },
-    /// What cannot be read, and why.
-    Damaged(String),
-}
-
-/// Buffers and a decompressor, for many chunks.
-#[derive(Debug, Default)]
-pub(super) struct Worker {
-    unpacker: Unpacker,
-    stored: Vec<u8>,
-    lines: Vec<u8>,
-}
-
-impl Chunk {
-    /// The chunk's lines, and how many bytes were read for them. The first one may
-    /// belong to another chunk and lack its beginning: it is then left out.
-    pub(super) fn read<'w>(&self, worker: &'w mut Worker) -> Result<(&'w [u8], u64), String> {
-        match self {
-            Self::Counted { .. } => Ok((&[], 0)),
-            Self::Damaged(reason) => Err(reason.clone()),
-            Self::Block(open, nth) => {
-                let block = &open.segment.blocks[*nth];
-                let read = block_lines(open, block, worker);
-                if let Err(error) = read
-                    && !open.repacked_lines(block, &mut worker.lines)
-                {
-                    return Err(format!("{}, block {nth}: {error}", open.segment.file));
-                }
-                Ok((&worker.lines, block.stored_bytes))
-            }
-            Self::Lines { file, name, from, to, length } => {
-                let failed = |error: io::Error| format!("{name}, from byte {from}: {error}");
-                plain_lines(&**file, (*from, *to, *length), worker).map_err(failed)
-            }
-        }
-    }
-}
-
-fn block_lines(open: &OpenSegment, block: &Block, worker: &mut Worker) -> Result<(), String> {
-    let Worker { unpacker, stored, lines } = worker;
-    let packed = open.segment.is_compressed();
-    // What the manifest says is not taken for true where it costs memory.
-    let most = if packed { MAX_MEMBER_BYTES } else { MAX_BLOCK_BYTES };
-    let length = usize::try_from(block.stored_bytes).ok().filter(|length| *length <= most);
-    let length = length.ok_or_else(|| format!("{} bytes are not a block", block.stored_bytes))?;
-    let target = if packed { &mut *stored } else { &mut *lines };
-    target.resize(length, 0);
-    open.file.read_exact_at(target, block.offset).map_err(|error| error.to_string())?;
-    if packed {
-        unpacker.unpack(stored, lines).map_err(|error| error.to_string())?;
-    }
-    Ok(())
-}
-
-fn plain_lines<'w>(
-    file: &dyn FsFile,
-    (from, to, length): (u64, u64, u64),
-    worker: &'w mut Worker,
-) -> io::Result<(&'w [u8], u64)> {
-    // With the byte before, which says whether a line begins here.
-    let begin = from.saturating_sub(1);
-    let lines = &mut worker.lines;
-    lines.resize((to - begin) as usize, 0);
-    file.read_exact_at(lines, begin)?;
-    // The last line that begins here ends behind.
-    let mut end = to;
-    while lines.last() != Some(&b'\n') && end < length {
-        let more = (length - end).min(64 * 1024);
-        if lines.len() > BLOCK_BYTES as usize + 2 * MAX_LINE_BYTES {
-            break;
-        }
-        let old = lines.len();
-        lines.resize(old + more as usize, 0);
-        file.read_exact_at(&mut lines[old..], end)?;
-        end += more;
-        if let Some(lf) = memchr::memchr(b'\n', &lines[old..]) {
-            lines.truncate(old + lf + 1);
-        }
-    }
-    let read = end - begin;
-    let first = if from == 0 {
-        0
-    } else {
-        // A line that began before belongs to the stretch before.
-        memchr::memchr(b'\n', lines).map_or(lines.len(), |lf| lf + 1)
-    };
-    // Nor does one count that begins behind, or has no end: it is torn.
-    let within = (to - begin) as usize;
-    let first = if first > within { lines.len() } else { first };
-    let last = memchr::memrchr(b'\n', lines).map_or(0, |lf| lf + 1).max(first);
-    Ok((&lines[first..last], read))
-}
 
 /// Goes through the log.
 #[derive(Debug)]
 pub(super) struct Planner<'a> {
     view: &'a View,
     filter: &'a Filter,
+    want: &'a Want,
     order: Order,
     whole: Whole,
+    /// What columns can say of it.
+    columns: Use,
     /// How wide a histogram's parts are, to begin with.
     step: Step,
     /// For each field that has to have one of some names.
@@ -156,11 +43,17 @@ pub(super) struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     /// `filter` must lie within the view's records.
-    pub(super) fn new(view: &'a View, filter: &'a Filter, order: Order, whole: Whole) -> Self {
+    pub(super) fn new(
+        view: &'a View,
+        (filter, want): (&'a Filter, &'a Want),
+        order: Order,
+        whole: Whole,
+    ) -> Self {
         let known = Field::ALL.into_iter().filter(|field| covers(*field));
         // A manifest that the log's key did not sign may be anybody's: what it says of
         // times and names leaves nothing out then, and no count is taken from it.
         let whole = if view.manifest_is_signed { whole } else { Whole::Never };
+        let columns = if view.manifest_is_signed { Use::of(filter, want) } else { Use::None };
         let step = match whole {
             Whole::InOnePart(buckets) => expected_step(view, filter, buckets),
             _ => Step::NARROWEST,
@@ -175,8 +68,10 @@ impl<'a> Planner<'a> {
         Self {
             view,
             filter,
+            want,
             order,
             whole,
+            columns,
             step,
             probes,
             left: 0..places,
@@ -206,13 +101,13 @@ impl<'a> Planner<'a> {
             let Some(place) = place else { return Ok(None) };
             let segments = self.view.manifest.segments.len();
             match self.view.manifest.segments.get(place) {
-                Some(segment) => self.segment(segment)?,
+                Some(segment) => self.segment(place, segment)?,
                 None => self.tail(place - segments)?,
             }
         }
     }
 
-    fn segment(&mut self, segment: &Segment) -> Result<(), ReadError> {
+    fn segment(&mut self, place: usize, segment: &Segment) -> Result<(), ReadError> {
         let blocks = segment.blocks.len() as u64;
         if !self.overlaps_seq(segment.first_seq, segment.end_seq()) {
             self.effort.skipped_seq += blocks;
@@ -222,7 +117,6 @@ impl<'a> Planner<'a> {
             self.effort.skipped_time += blocks;
             return Ok(());
         }
-        let filters = self.filters(segment);
         let asks_for_ids = !self.filter.ids.is_empty() && self.view.manifest_is_signed;
         let mut wanted = Vec::new();
         for (nth, block) in segment.blocks.iter().enumerate() {
@@ -232,11 +126,7 @@ impl<'a> Planner<'a> {
                 self.effort.skipped_seq += 1;
             } else if !self.overlaps_time(block.min_timestamp, block.max_timestamp) {
                 self.effort.skipped_time += 1;
-            } else if block.ids == Some(0) && asks_for_ids
-                || filters.as_ref().is_some_and(|filters| {
-                    !self.probes.iter().all(|names| filters.may_have(nth, names))
-                })
-            {
+            } else if block.ids == Some(0) && asks_for_ids {
                 self.effort.skipped_filter += 1;
             } else {
                 wanted.push(nth);
@@ -245,31 +135,140 @@ impl<'a> Planner<'a> {
         if wanted.is_empty() {
             return Ok(());
         }
-        let whole: Vec<Option<Chunk>> =
-            wanted.iter().map(|nth| self.counted(&segment.blocks[*nth])).collect();
-        if whole.iter().all(Option::is_some) {
-            self.ready.extend(whole.into_iter().flatten());
-            return Ok(());
+        let whole: Vec<(usize, Option<Chunk>)> =
+            wanted.into_iter().map(|nth| (nth, self.counted(&segment.blocks[nth]))).collect();
+        let columns = match self.columns {
+            Use::None => None,
+            _ if whole.iter().all(|(_, whole)| whole.is_some()) => None,
+            _ => Columns::open(&*self.view.log.fs, &self.view.log.paths, segment).map(Arc::new),
+        };
+        let columns = columns.as_ref();
+        let is_read = |(nth, whole): &&(usize, Option<Chunk>)| {
+            whole.is_none() && self.answers(columns, &segment.blocks[*nth]).is_none()
+        };
+        let read: Vec<usize> = whole.iter().filter(is_read).map(|(nth, _)| *nth).collect();
+        let all = read.len();
+        let read = self.with_a_match((place, segment), columns, read);
+        self.effort.skipped_filter += (all - read.len()) as u64;
+        let mut blocks = match read[..] {
+            [] => Vec::new(),
+            _ => self.blocks(segment, &read)?,
+        };
+        blocks.reverse();
+        let mut chunks: Vec<Chunk> = Vec::new();
+        for (nth, whole) in whole {
+            let block = &segment.blocks[nth];
+            if let Some(whole) = whole {
+                chunks.push(whole);
+            } else if let Some((columns, stripe)) = self.answers(columns, block) {
+                let asked = self.asked(nth, block);
+                match chunks.last_mut() {
+                    Some(Chunk::Columns(ask)) if ask.stripe == stripe => ask.blocks.push(asked),
+                    _ => {
+                        let columns = Arc::clone(columns);
+                        let ask = Ask { columns, stripe, segment: place, blocks: vec![asked] };
+                        chunks.push(Chunk::Columns(Box::new(ask)));
+                    }
+                }
+            } else if read.binary_search(&nth).is_ok() {
+                chunks.extend(blocks.pop());
+            }
         }
+        if self.order == Order::Newest {
+            let asks = chunks.iter_mut().filter_map(|chunk| match chunk {
+                Chunk::Columns(ask) => Some(ask),
+                _ => None,
+            });
+            asks.for_each(|ask| ask.blocks.reverse());
+        }
+        self.ready.extend(chunks);
+        Ok(())
+    }
+
+    /// Blocks of a segment that are to be read; where its file cannot be opened, that once.
+    fn blocks(&mut self, segment: &Segment, read: &[usize]) -> Result<Vec<Chunk>, ReadError> {
         let open = match self.view.open(segment) {
-            Ok(Some(open)) => open,
+            Ok(Some(open)) => Arc::new(open),
             Ok(None) => return Err(ReadError::Pruned { file: segment.file.clone() }),
             // The others can be read all the same.
             Err(error @ ReadError::Io { .. }) => {
-                self.ready.push_back(Chunk::Damaged(error.to_string()));
-                return Ok(());
+                return Ok(vec![Chunk::Damaged(error.to_string())]);
             }
             Err(error) => return Err(error),
         };
         self.effort.segments_read += 1;
-        self.effort.blocks_read += whole.iter().filter(|chunk| chunk.is_none()).count() as u64;
-        let open = Arc::new(open);
-        let chunks = wanted.into_iter().zip(whole);
-        self.ready.extend(
-            chunks
-                .map(|(nth, whole)| whole.unwrap_or_else(|| Chunk::Block(Arc::clone(&open), nth))),
-        );
-        Ok(())
+        self.effort.blocks_read += read.len() as u64;
+        Ok(read.iter().map(|nth| Chunk::Block(Arc::clone(&open), *nth)).collect())
+    }
+
+    /// What is read in the place of columns that turned out not to be the log's.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub(super) fn instead(&mut self, ask: &Ask) -> Result<Vec<Chunk>, ReadError> {
+        let segment = &self.view.manifest.segments[ask.segment];
+        let blocks: Vec<usize> = ask.blocks.iter().map(|block| block.nth).collect();
+        self.blocks(segment, &blocks)
+    }
+
+    /// The columns that have all that is asked of a block, and which stripe of them.
+    fn answers<'c>(
+        &self,
+        columns: Option<&'c Arc<Columns>>,
+        block: &Block,
+    ) -> Option<(&'c Arc<Columns>, usize)> {
+        let columns = columns.filter(|_| self.columns == Use::Answers)?;
+        let stripe = columns.stripe_of(block.first_seq, block.tree.end())?;
+        let has_all = has_needed(columns.stripe(stripe), self.filter, self.want);
+        has_all.then_some((columns, stripe))
+    }
+
+    fn asked(&self, nth: usize, block: &Block) -> AskedBlock {
+        let seqs = block.first_seq.max(self.filter.seq.0)..block.tree.end().min(self.filter.seq.1);
+        AskedBlock { nth, seqs, times: (block.min_timestamp, block.max_timestamp) }
+    }
+
+    /// Those of some blocks that may have a match: by their columns, or else their filters.
+    fn with_a_match(
+        &mut self,
+        (place, segment): (usize, &Segment),
+        columns: Option<&Arc<Columns>>,
+        blocks: Vec<usize>,
+    ) -> Vec<usize> {
+        let stripe_of = |nth: usize| {
+            let block = &segment.blocks[nth];
+            let stripe = columns?.stripe_of(block.first_seq, block.tree.end())?;
+            has_needed(columns?.stripe(stripe), self.filter, &Want::Count).then_some(stripe)
+        };
+        let has_patterns = self.filter.fields.iter().any(|patterns| !patterns.is_empty());
+        let (mut found, mut undecided, mut bytes_read) = (Vec::new(), Vec::new(), 0);
+        for run in blocks.chunk_by(|one, next| stripe_of(*one) == stripe_of(*next)) {
+            let selected = columns.filter(|_| has_patterns).zip(stripe_of(run[0])).and_then(
+                |(columns, stripe)| {
+                    let asked = |nth: &usize| self.asked(*nth, &segment.blocks[*nth]);
+                    let blocks = run.iter().map(asked).collect();
+                    let columns = Arc::clone(columns);
+                    select(&Ask { columns, stripe, segment: place, blocks }, self.filter)
+                },
+            );
+            match selected {
+                Some((with_a_match, read)) => {
+                    found.extend(with_a_match);
+                    bytes_read += read;
+                }
+                None => undecided.extend_from_slice(run),
+            }
+        }
+        self.effort.bytes_read += bytes_read;
+        let filters = if undecided.is_empty() { None } else { self.filters(segment) };
+        let may_have = |nth: &usize| {
+            filters
+                .as_ref()
+                .is_none_or(|filters| self.probes.iter().all(|names| filters.may_have(*nth, names)))
+        };
+        found.extend(undecided.into_iter().filter(may_have));
+        found.sort_unstable();
+        found
     }
 
     /// A block whose records need not be read.

@@ -7,35 +7,24 @@ use std::time::Instant;
 
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
-use super::answer::{Answer, Effort, Found, GivenUp, Lines, MAX_DAMAGED, missing, pruned};
+use super::answer::{Answer, Bounds, Effort, Lines};
+use super::chunk::{Chunk, Worker};
+use super::columnar;
 use super::filter::{Filter, Order, Overview, Query, Want};
 use super::groups::{Groups, name_of};
 use super::matcher::{Matcher, Seen};
-use super::plan::{Chunk, Planner, Worker};
+use super::plan::Planner;
 use super::sofar::Sofar;
+use super::sum::{Part, Sum, is_full};
 use super::unread::Whole;
 use super::view::View;
 use crate::audit::read::error::ReadError;
+use crate::audit::read::watch::Watch;
 use crate::audit::record::peek_seq;
-
-/// How much an answer may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// A page of records ends with the record that reaches so many bytes.
-    pub page_bytes: usize,
-    /// Groups, at most (`max_memory_events`).
-    pub groups: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { page_bytes: 1 << 20, groups: 10_000 }
-    }
-}
 
 /// The threads that read and match, for the whole process: as many as there are
 /// cores, of low priority, because the writer comes first.
-fn pool() -> Option<&'static rayon::ThreadPool> {
+pub(super) fn pool() -> Option<&'static rayon::ThreadPool> {
     static POOL: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();
     let pool = POOL.get_or_init(|| {
         let lower = |_| {
@@ -52,34 +41,25 @@ fn pool() -> Option<&'static rayon::ThreadPool> {
     pool.as_ref()
 }
 
-/// So many chunks are looked through for a record that the limit cuts off.
-const LOOK_AHEAD: usize = 32;
-
-/// What a chunk has for the answer.
-#[derive(Debug)]
-struct Part {
-    found: Sofar,
-    /// There was more in it than it was asked for.
-    over: bool,
-    seen: Seen,
-    bytes_read: u64,
-    bytes_scanned: u64,
-    damage: Option<String>,
-}
-
 /// Answers a query from a view's records.
 ///
 /// # Errors
 /// [`ReadError::Pruned`] when retention removed what was to be read: with a new
-/// view it can be asked again.
-pub(super) fn run(view: &View, query: &Query, bounds: Bounds) -> Result<Answer, ReadError> {
+/// view it can be asked again. [`ReadError::Interrupted`] where nobody wants it any more.
+pub(super) fn run(
+    view: &View,
+    query: &Query,
+    bounds: Bounds,
+    watch: &dyn Watch,
+) -> Result<Answer, ReadError> {
     let begun = Instant::now();
     let filter = query.filter.within(view.begin, view.end);
-    let mut sum = look((view, &filter), &query.want, None, (bounds, begun))?;
+    let mut sum = look((view, &filter), &query.want, None, (bounds, begun, watch))?;
     if !sum.is_cut
         && let Some(begin) = sum.found.again(query)
     {
-        let again = look((view, &filter), &query.want, Some((begin, &sum.found)), (bounds, begun))?;
+        let second = Some((begin, &sum.found));
+        let again = look((view, &filter), &query.want, second, (bounds, begun, watch))?;
         // Without the time for it the first one stands, which is about all of them.
         if again.is_cut {
             sum.effort.add(&again.effort);
@@ -98,7 +78,7 @@ fn look(
     (view, filter): (&View, &Filter),
     want: &Want,
     second: Option<(Sofar, &Sofar)>,
-    (bounds, begun): (Bounds, Instant),
+    (bounds, begun, watch): (Bounds, Instant, &dyn Watch),
 ) -> Result<Sum, ReadError> {
     let matcher = Matcher::new(filter);
     let order = match want {
@@ -108,7 +88,7 @@ fn look(
         _ => Order::Oldest,
     };
     let whole = if matcher.takes_all_of_a_time() { Whole::of(want) } else { Whole::Never };
-    let mut planner = Planner::new(view, filter, order, whole);
+    let mut planner = Planner::new(view, (filter, want), order, whole);
     let (found, kept) = match second {
         Some((begin, kept)) => (begin, Some(kept)),
         None => (Sofar::none(want, planner.step()), None),
@@ -119,6 +99,9 @@ fn look(
     let full = threads * 4;
     let mut wave = if matches!(want, Want::Records { .. }) { 1 } else { full };
     while !sum.is_done() {
+        if watch.interrupted() {
+            return Err(ReadError::Interrupted);
+        }
         if let Want::Summary(Overview { within: Some(within), .. }) = want
             && begun.elapsed() >= *within
         {
@@ -135,19 +118,17 @@ fn look(
             sum.is_all = true;
             break;
         }
-        let scan = |worker: &mut Worker, chunk: &Chunk| {
-            scan(worker, chunk, &matcher, (want, sum.room(), bounds), (&sum.found, kept))
-        };
-        let parts: Vec<Part> = match pool() {
-            Some(pool) if chunks.len() > 1 => {
-                pool.install(|| chunks.par_iter().map_init(Worker::default, scan).collect())
+        let parts = scan_all(&chunks, &matcher, want, (&sum, kept));
+        for (chunk, part) in chunks.iter().zip(parts) {
+            match chunk {
+                Chunk::Columns(ask) if part.is_unusable => {
+                    let instead = planner.instead(ask)?;
+                    let parts = scan_all(&instead, &matcher, want, (&sum, kept));
+                    parts.into_iter().for_each(|part| sum.add(part, kept));
+                }
+                _ => sum.add(part, kept),
             }
-            _ => {
-                let mut worker = Worker::default();
-                chunks.iter().map(|chunk| scan(&mut worker, chunk)).collect()
-            }
-        };
-        parts.into_iter().for_each(|part| sum.add(part));
+        }
         wave = (wave * 4).min(full);
     }
     match planner.given_up() {
@@ -155,7 +136,7 @@ fn look(
         Err(unsigned) => sum.damaged.extend(unsigned),
     }
     sum.effort = Effort {
-        bytes_read: sum.bytes_read,
+        bytes_read: sum.bytes_read + planner.effort.bytes_read,
         bytes_scanned: sum.bytes_scanned,
         records_read: sum.seen.read,
         ..planner.effort
@@ -163,144 +144,25 @@ fn look(
     Ok(sum)
 }
 
-/// What has been put together.
-#[derive(Debug)]
-struct Sum {
-    found: Sofar,
-    limit: u64,
-    bounds: Bounds,
-    /// A match was seen that is not in it.
-    more: bool,
-    /// Everything was looked at.
-    is_all: bool,
-    /// The time was over before that.
-    is_cut: bool,
-    /// Chunks that were looked through for such a match.
-    ahead: usize,
-    seen: Seen,
-    bytes_read: u64,
-    bytes_scanned: u64,
-    damaged: Vec<String>,
-    given_up: Vec<GivenUp>,
-    effort: Effort,
-}
-
-impl Sum {
-    fn new(want: &Want, found: Sofar, bounds: Bounds) -> Self {
-        let limit = match want {
-            Want::Records { limit, .. } => *limit,
-            _ => u64::MAX,
-        };
-        Self {
-            found,
-            limit,
-            bounds,
-            more: false,
-            is_all: false,
-            is_cut: false,
-            ahead: 0,
-            seen: Seen::default(),
-            bytes_read: 0,
-            bytes_scanned: 0,
-            damaged: Vec::new(),
-            given_up: Vec::new(),
-            effort: Effort::default(),
+/// What each chunk has, in their order.
+fn scan_all(
+    chunks: &[Chunk],
+    matcher: &Matcher<'_>,
+    want: &Want,
+    (sum, kept): (&Sum, Option<&Sofar>),
+) -> Vec<Part> {
+    let scan = |worker: &mut Worker, chunk: &Chunk| {
+        scan(worker, chunk, matcher, (want, sum.room(), sum.bounds), (&sum.found, kept))
+    };
+    match pool() {
+        Some(pool) if chunks.len() > 1 => {
+            pool.install(|| chunks.par_iter().map_init(Worker::default, scan).collect())
+        }
+        _ => {
+            let mut worker = Worker::default();
+            chunks.iter().map(|chunk| scan(&mut worker, chunk)).collect()
         }
     }
-
-    /// Takes no more records.
-    fn is_full(&self) -> bool {
-        match &self.found {
-            Sofar::Records(lines) => is_full(lines, self.limit, self.bounds.page_bytes),
-            _ => false,
-        }
-    }
-
-    /// Nothing that follows matters. Whether anything follows is looked for only where the
-    /// limit is reached: who pages sees it on the next page.
-    fn is_done(&self) -> bool {
-        let pages =
-            matches!(&self.found, Sofar::Records(lines) if (lines.len() as u64) < self.limit);
-        self.is_full() && (pages || self.more || self.ahead >= LOOK_AHEAD)
-    }
-
-    /// How many records more it takes.
-    fn room(&self) -> u64 {
-        match &self.found {
-            Sofar::Records(lines) => self.limit - lines.len() as u64,
-            _ => u64::MAX,
-        }
-    }
-
-    fn add(&mut self, part: Part) {
-        self.bytes_read += part.bytes_read;
-        self.bytes_scanned += part.bytes_scanned;
-        if self.is_full() {
-            // What cannot be read may have some.
-            let has_some = matches!(&part.found, Sofar::Records(lines) if !lines.is_empty());
-            self.more |= has_some || part.over || part.damage.is_some();
-            self.ahead += 1;
-            return;
-        }
-        self.seen.read += part.seen.read;
-        self.seen.unreadable += part.seen.unreadable;
-        if let Some(damage) = part.damage
-            && self.damaged.len() < MAX_DAMAGED
-        {
-            self.damaged.push(damage);
-        }
-        match (&mut self.found, part.found) {
-            (Sofar::Records(lines), Sofar::Records(more)) => {
-                for line in more.iter() {
-                    if is_full(lines, self.limit, self.bounds.page_bytes) {
-                        self.more = true;
-                        return;
-                    }
-                    lines.push(line);
-                }
-                self.more |= part.over;
-            }
-            (Sofar::Count(count), Sofar::Count(more)) => *count += more,
-            (Sofar::Groups(groups), Sofar::Groups(more)) => groups.merge(&more, self.bounds.groups),
-            (Sofar::Summary(sketch), Sofar::Summary(more)) => {
-                sketch.merge(*more, self.bounds.groups)
-            }
-            _ => {}
-        }
-    }
-
-    fn answer(self, view: &View, query: &Query, begun: Instant) -> Answer {
-        let more = self.is_full() && (self.more || !self.is_all);
-        let mut effort = self.effort;
-        effort.micros = begun.elapsed().as_micros() as u64;
-        let found = match self.found {
-            Sofar::Records(lines) => Found::Records(lines),
-            Sofar::Count(count) => Found::Count(count),
-            Sofar::Groups(groups) => Found::Groups(groups),
-            Sofar::Summary(sketch) => {
-                let cut = self.is_cut.then(|| query.filter.end_seq().min(view.end));
-                Found::Summary(sketch.summary(query, cut))
-            }
-        };
-        Answer {
-            found,
-            begin: view.begin,
-            end: view.end,
-            history: view.history(),
-            more,
-            pruned: pruned(query, (view.begin, view.oldest()), more),
-            unreadable: self.seen.unreadable,
-            damaged: self.damaged,
-            given_up: self.given_up,
-            missing: missing(query, (view.end, view.signed)),
-            effort,
-        }
-    }
-}
-
-/// Whether a page takes no more.
-pub(super) fn is_full(lines: &Lines, limit: u64, page_bytes: usize) -> bool {
-    lines.len() as u64 >= limit || lines.bytes() >= page_bytes
 }
 
 fn scan(
@@ -317,7 +179,15 @@ fn scan(
         bytes_read: 0,
         bytes_scanned: 0,
         damage: None,
+        tally: None,
+        is_unusable: false,
     };
+    if let Chunk::Columns(ask) = chunk {
+        part.tally = columnar::count(ask, matcher.filter(), want, sofar);
+        part.bytes_read = part.tally.as_ref().map_or(0, |tally| tally.bytes_read);
+        part.is_unusable = part.tally.is_none();
+        return part;
+    }
     if let Chunk::Counted { from, span, records } = chunk {
         match &mut part.found {
             Sofar::Count(count) => *count = *records,
@@ -354,7 +224,7 @@ fn scan(
             part.seen = matcher.scan(lines, &mut |head, line| {
                 let name = name_of(by, head, line);
                 match kept {
-                    Some(Sofar::Groups(kept)) => groups.add_if_in(kept, name),
+                    Some(Sofar::Groups(kept)) => groups.add_if_in(kept, name, 1),
                     _ => groups.add(name, 1),
                 }
                 true

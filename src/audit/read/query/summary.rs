@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::counts::{Counts, Rows};
 use super::filter::{Overview, Query, Want};
 use super::groups::{Group, Groups, Name, name_of};
 use super::histogram::{Histogram, Series, Times};
 use super::step::Step;
+use crate::audit::files::columns::{Codes, Texts};
 use crate::audit::record::head::Head;
 use crate::clock::Timestamp;
 
@@ -160,10 +162,48 @@ impl Sketch {
                 }
             }
             match kept {
-                Some(kept) => self.by[nth].add_if_in(&kept.by[nth], name),
+                Some(kept) => self.by[nth].add_if_in(&kept.by[nth], name, 1),
                 None => self.by[nth].add(name, 1),
             }
         }
+    }
+
+    /// Counts records by their columns, as [`add`](Self::add) does, but for the groups.
+    pub(super) fn add_columns(
+        &mut self,
+        (rows, times): (&Rows, &[i64]),
+        by: &[(Arc<Texts>, Codes)],
+    ) {
+        self.records += rows.len() as u64;
+        rows.each(|row| self.times.add_at(Timestamp::from_micros(times[row])));
+        for (series, (texts, codes)) in self.series.iter_mut().zip(by) {
+            let Some((listed, series)) = series else { continue };
+            let place = |text: Option<&[u8]>| {
+                let name = text.map(Name::text);
+                listed.get(name.as_ref().map_or(&[][..], Name::key)).copied()
+            };
+            let places: Vec<Option<usize>> =
+                (0..=texts.len()).map(|code| place(texts.get(code))).collect();
+            rows.each(|row| {
+                if let Some(group) = places[codes.get(row)] {
+                    series.add(group, times[row].div_euclid(1_000_000));
+                }
+            });
+        }
+    }
+
+    /// Counts groups by the columns of some blocks; of a second look those that an earlier one
+    /// has `kept`.
+    pub(super) fn add_groups(&mut self, counts: &[Counts], kept: Option<&Self>, groups: usize) {
+        let room = self.room(groups);
+        for (nth, (here, counts)) in self.by.iter_mut().zip(counts).enumerate() {
+            counts.add_to(here, kept.map(|kept| &kept.by[nth]), room);
+        }
+    }
+
+    /// All groups share the room that there is for them.
+    fn room(&self, groups: usize) -> usize {
+        (groups / self.by.len().max(1)).max(1)
     }
 
     /// Counts records that need not be read: all of the same part of time.
@@ -180,10 +220,9 @@ impl Sketch {
     pub(super) fn merge(&mut self, other: Self, groups: usize) {
         self.records += other.records;
         self.times.merge(other.times);
-        // All of them share the room that there is for groups.
-        let room = groups / self.by.len().max(1);
+        let room = self.room(groups);
         for (here, more) in self.by.iter_mut().zip(&other.by) {
-            here.merge(more, room.max(1));
+            here.merge(more, room);
         }
         for (here, more) in self.series.iter_mut().flatten().zip(other.series.iter().flatten()) {
             here.1.merge(&more.1);

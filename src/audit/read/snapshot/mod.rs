@@ -130,11 +130,14 @@ impl Snapshot {
             abandoned: Some(&manifest.abandoned),
         };
         let mut sizes = own.sizes(heads);
-        sizes.insert(size);
+        let sealed = manifest.end_seq();
+        let asks_active = sizes.last().is_some_and(|last| *last > sealed);
+        if asks_active {
+            sizes.insert(size);
+        }
         let mut roots = roots_at(&*self.log.fs, &self.log.paths, manifest, &sizes)
             .map_err(|error| self.unreadable("", error))?;
-        let sealed = manifest.end_seq();
-        if size > sealed && roots.get(&size) != Some(&self.checkpoint.root) {
+        if asks_active && roots.get(&size) != Some(&self.checkpoint.root) {
             // The active segment is not what this log signed itself: it is damaged, and
             // says nothing of other histories.
             roots.retain(|at, _| *at <= sealed);

@@ -23,7 +23,7 @@ impl Snapshot {
         let mut tree = self.manifest.pruned.clone();
         for at in 0..self.parts.len() {
             let first_seq = self.parts[at].first_seq();
-            let segment = self.manifest.segments.iter().find(|s| s.first_seq == first_seq);
+            let segment = self.manifest.segments.beginning_at(first_seq);
             let left = match segment {
                 Some(segment) => {
                     let left = self.left_of(segment)?;

@@ -76,7 +76,7 @@ pub struct Told {
 impl Activity {
     /// Of whole lines: the records from `first` up to but without `end`, each in its place. A
     /// line that is not the next record ends it, whatever it says of itself.
-    pub(super) fn of(lines: &[u8], first: u64, end: u64) -> Self {
+    pub(crate) fn of(lines: &[u8], first: u64, end: u64) -> Self {
         let mut found = Self::default();
         let (mut from, mut next) = (0, first);
         while from < lines.len() && next < end {
@@ -142,7 +142,7 @@ impl Activity {
     }
 
     /// Adds what follows in the log, or comes from another part of it.
-    pub(super) fn merge(&mut self, next: Self) {
+    pub(crate) fn merge(&mut self, next: Self) {
         self.records += next.records;
         let least = |one: Option<Timestamp>, two: Option<Timestamp>| one.into_iter().chain(two);
         self.first = least(self.first, next.first).min();
@@ -158,8 +158,13 @@ impl Activity {
         // Parts come in any order: the first ones of all stay.
         self.told.extend(next.told);
         self.told.sort_by_key(|told| told.seq);
-        self.told_beyond += self.told.len().saturating_sub(MAX_TOLD) as u64;
-        self.told.truncate(MAX_TOLD);
+        self.tell_no_more_than(MAX_TOLD);
+    }
+
+    /// Keeps so many of the engine's own records, the first ones, and counts the others.
+    pub(crate) fn tell_no_more_than(&mut self, most: usize) {
+        self.told_beyond += self.told.len().saturating_sub(most) as u64;
+        self.told.truncate(most);
     }
 }
 

@@ -13,6 +13,7 @@ use super::report::{Finding, Kind};
 use super::tally::{BadBlock, Tally};
 use super::view::View;
 use crate::audit::files::block_filter::{BlockFilters, MAX_BYTES};
+use crate::audit::files::columns::{Columns, Judge};
 use crate::audit::files::digest::digest_while;
 use crate::audit::files::examine::{examine, leaves};
 use crate::audit::files::facts::{Said, said_in};
@@ -41,6 +42,7 @@ struct Opened<'a> {
     /// Queries believe them, so they have to be right. One that is not this file's
     /// is not believed, and none is missed.
     filters: Option<BlockFilters>,
+    columns: Option<Judge>,
 }
 
 /// Reads a segment whole, and says everything that is wrong with it.
@@ -54,7 +56,9 @@ pub(super) fn check(
     let failed = |source| ReadError::io("read", &view.log.paths.dir.join(&segment.file), source);
     let length = file.meta().map_err(failed)?.len;
     let filters = filters(view, &segment);
-    let opened = Opened { index, segment: *segment.clone(), file: &*file, length, filters };
+    let columns = Columns::open(&*view.log.fs, &view.log.paths, &segment).map(Judge::new);
+    let opened =
+        Opened { index, segment: *segment.clone(), file: &*file, length, filters, columns };
     let read = opened.blocks(watch, tally).map_err(|trouble| match trouble {
         Trouble::Io(source) => failed(source),
         Trouble::Interrupted => ReadError::Interrupted,
@@ -163,6 +167,8 @@ enum Looked {
     Described(String),
     /// The lines are right, their filter is not.
     Filtered,
+    /// The lines are right, their columns are not.
+    Columnar,
     Bad(Option<Range>),
 }
 
@@ -278,8 +284,9 @@ impl Opened<'_> {
             ids: block.ids.and(found.ids),
             ..found
         }) {
-            Ok(found) if found == *block => match &self.filters {
-                Some(filters) if !filters.is_of(number, lines) => Looked::Filtered,
+            Ok(found) if found == *block => match (&self.filters, &self.columns) {
+                (Some(filters), _) if !filters.is_of(number, lines) => Looked::Filtered,
+                (_, Some(columns)) if !columns.are_of(block, lines) => Looked::Columnar,
                 _ => Looked::Good,
             },
             Ok(found) if found.tree == block.tree => Looked::Described(format!(
@@ -310,18 +317,24 @@ impl Opened<'_> {
                 let end = block.first_seq + block.records;
                 tally.found(finding.records(block.first_seq, end).block(number as u64));
             }
-            Looked::Filtered => {
-                let file = format!("audit.{:020}.filter", self.segment.first_seq);
-                let text = "queries may miss records of this block, because its filter does not \
-                            match its records; remove the file, and the writer recreates it";
-                let finding = Finding::new(Kind::Altered, &file, text);
-                let end = block.first_seq + block.records;
-                tally.found(finding.records(block.first_seq, end).block(number as u64));
-            }
+            Looked::Filtered => self.misled("filter", "its filter does", (number, block), tally),
+            Looked::Columnar => self.misled("columns", "its columns do", (number, block), tally),
             Looked::Bad(found) => {
                 tally.bad_blocks.push(BadBlock { segment: self.index, block: number, found });
             }
         }
+    }
+
+    /// What queries believe is not what the records are.
+    fn misled(&self, kind: &str, what: &str, (number, block): (usize, &Block), tally: &mut Tally) {
+        let file = format!("audit.{:020}.{kind}", self.segment.first_seq);
+        let text = format!(
+            "queries may miss records of this block, because {what} not match its records; \
+             remove the file, and the writer recreates it"
+        );
+        let finding = Finding::new(Kind::Altered, &file, text);
+        let end = block.first_seq + block.records;
+        tally.found(finding.records(block.first_seq, end).block(number as u64));
     }
 
     /// All blocks hold their records: is the file what was stored, too?

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::chance::Chance;
 use super::pieces::Pieces;
 use super::view::View;
-use crate::audit::files::manifest::{Manifest, Segment};
+use crate::audit::files::manifest::{Manifest, Segment, Segments};
 use crate::audit::keys::Keyring;
 use crate::audit::read::error::ReadError;
 use crate::audit::tree::document;
@@ -144,7 +144,7 @@ impl State {
     /// not new a part that was read longest ago, and as much again by lot.
     pub(super) fn choose(
         &self,
-        segments: &[Segment],
+        segments: &Segments,
         now: Timestamp,
         chance: &Chance,
     ) -> Vec<Option<Timestamp>> {

@@ -149,7 +149,7 @@ impl LogView {
             };
             let missing = Stored::Missing(ReadError::io("open", &path, missing));
             let Some(now) = listed()? else { return Ok(missing) };
-            match now.segments.iter().find(|now| now.first_seq == segment.first_seq) {
+            match now.segments.beginning_at(segment.first_seq) {
                 Some(now) if now.file != segment.file => segment = now.clone(),
                 Some(_) => return Ok(missing),
                 None => return Ok(Stored::Removed),

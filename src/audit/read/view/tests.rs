@@ -16,6 +16,7 @@ fn segment(file: &str) -> Segment {
 }
 
 fn listing(segments: Vec<Segment>) -> Result<Option<Arc<Manifest>>, ReadError> {
+    let segments = segments.into();
     Ok(Some(Arc::new(Manifest { segments, ..Manifest::new("5f0c".to_owned()) })))
 }
 

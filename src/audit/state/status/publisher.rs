@@ -5,7 +5,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Changed, Published, StatusPage, Word, aside, encode, locked};
+use super::{Activity, Changed, Published, StatusPage, Word, aside, encode, locked};
 use crate::audit::state::trouble::Trouble;
 
 /// Changes are published so often, the first one after a pause at once.
@@ -68,6 +68,18 @@ impl StatusPage {
     pub(crate) fn publish_changes(&self) {
         let mut published = locked(&self.file);
         if !self.is_published(&published) {
+            self.publish_into(&mut published);
+        }
+    }
+
+    /// Publishes that the writer is about to do what may hang, unless the file says so from a moment ago:
+    /// one that syncs again and again has the page of the sync before.
+    pub(crate) fn publish_activity(&self, activity: Activity, boot_ms: u64) {
+        let mut published = locked(&self.file);
+        let since = published.words[Word::ActivitySinceBootMs as usize];
+        let is_said = published.words[Word::Activity as usize] == activity as u64
+            && boot_ms.saturating_sub(since) < LOOK_EVERY.as_millis() as u64;
+        if !is_said || published.failing {
             self.publish_into(&mut published);
         }
     }

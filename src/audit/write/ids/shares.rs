@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::audit::record::id::Fingerprint;
-
 /// The ids of one sender: a chain of entries, the oldest first.
 #[derive(Clone, Copy, Debug)]
 struct Share {
@@ -18,8 +16,10 @@ struct Share {
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     of: HashMap<u64, Share>,
-    by_size: BTreeSet<(usize, u64)>,
-    by_age: BTreeSet<(u64, u64)>,
+    /// Orders of the senders, from when they are first asked for: while there is room, nobody
+    /// asks who has the most, and while a log is opened nobody asks who has the oldest.
+    by_size: Option<BTreeSet<(usize, u64)>>,
+    by_age: Option<BTreeSet<(u64, u64)>>,
 }
 
 impl Shares {
@@ -27,16 +27,54 @@ impl Shares {
     /// any.
     pub(super) fn add(&mut self, sender: u64, nth: u32, seq: u64) -> Option<u32> {
         let Some(share) = self.of.get_mut(&sender) else {
-            self.of.insert(sender, Share { first: nth, first_seq: seq, last: nth, len: 1 });
-            self.by_size.insert((1, sender));
-            self.by_age.insert((seq, sender));
+            self.begin(sender, nth, seq);
             return None;
         };
         let last = std::mem::replace(&mut share.last, nth);
-        self.by_size.remove(&(share.len, sender));
         share.len += 1;
-        self.by_size.insert((share.len, sender));
+        let len = share.len;
+        self.resized(sender, len - 1, len);
         Some(last)
+    }
+
+    /// Adds an entry of a sender, the oldest of all; the one that comes after it, if it has any.
+    pub(super) fn add_before(&mut self, sender: u64, nth: u32, seq: u64) -> Option<u32> {
+        let Some(share) = self.of.get_mut(&sender) else {
+            self.begin(sender, nth, seq);
+            return None;
+        };
+        let next = std::mem::replace(&mut share.first, nth);
+        let next_seq = std::mem::replace(&mut share.first_seq, seq);
+        share.len += 1;
+        let len = share.len;
+        self.resized(sender, len - 1, len);
+        if let Some(by_age) = &mut self.by_age {
+            by_age.remove(&(next_seq, sender));
+            by_age.insert((seq, sender));
+        }
+        Some(next)
+    }
+
+    fn begin(&mut self, sender: u64, nth: u32, seq: u64) {
+        self.of.insert(sender, Share { first: nth, first_seq: seq, last: nth, len: 1 });
+        self.resized(sender, 0, 1);
+        if let Some(by_age) = &mut self.by_age {
+            by_age.insert((seq, sender));
+        }
+    }
+
+    fn resized(&mut self, sender: u64, from: usize, to: usize) {
+        if let Some(by_size) = &mut self.by_size {
+            by_size.remove(&(from, sender));
+            if to > 0 {
+                by_size.insert((to, sender));
+            }
+        }
+    }
+
+    /// How many a sender has.
+    pub(super) fn len(&self, sender: u64) -> usize {
+        self.of.get(&sender).map_or(0, |share| share.len)
     }
 
     /// A sender's oldest.
@@ -45,76 +83,42 @@ impl Shares {
     }
 
     /// The oldest of all, and whose it is.
-    pub(super) fn oldest(&self) -> Option<(u64, u32)> {
-        let (_, sender) = self.by_age.first()?;
-        Some((*sender, self.first(*sender)?))
+    pub(super) fn oldest(&mut self) -> Option<(u64, u32)> {
+        let of = &self.of;
+        let by_age = self.by_age.get_or_insert_with(|| {
+            of.iter().map(|(sender, share)| (share.first_seq, *sender)).collect()
+        });
+        let (_, sender) = *by_age.first()?;
+        Some((sender, self.first(sender)?))
     }
 
-    /// The sender that has the most; of as many, the one that wants another.
-    pub(super) fn largest(&self, wants: u64) -> Option<u64> {
-        let (most, sender) = self.by_size.last()?;
-        let as_many = self.of.get(&wants).is_some_and(|share| share.len == *most);
-        Some(if as_many { wants } else { *sender })
+    /// The sender that has the most, and how many; of as many, the one that wants another.
+    pub(super) fn largest(&mut self, wants: u64) -> Option<(u64, usize)> {
+        let of = &self.of;
+        let by_size = self
+            .by_size
+            .get_or_insert_with(|| of.iter().map(|(sender, share)| (share.len, *sender)).collect());
+        let (most, sender) = *by_size.last()?;
+        let as_many = self.len(wants) == most;
+        Some((if as_many { wants } else { sender }, most))
     }
 
     /// A sender's oldest is gone; its next one is `next`, with its record's seq.
     pub(super) fn remove_first(&mut self, sender: u64, next: (u32, u64)) {
         let Some(share) = self.of.get_mut(&sender) else { return };
-        self.by_size.remove(&(share.len, sender));
-        self.by_age.remove(&(share.first_seq, sender));
+        let before = *share;
         share.len -= 1;
         (share.first, share.first_seq) = next;
-        if share.len == 0 {
+        let after = *share;
+        if after.len == 0 {
             self.of.remove(&sender);
-            return;
         }
-        self.by_size.insert((share.len, sender));
-        self.by_age.insert((share.first_seq, sender));
-    }
-}
-
-/// Ids as they are found from the newest on: as many as there is room for, with the same
-/// share for each sender.
-#[derive(Debug)]
-pub(crate) struct Fair {
-    most: usize,
-    len: usize,
-    of: HashMap<u64, Vec<(u64, Fingerprint, i64)>>,
-    by_size: BTreeSet<(usize, u64)>,
-}
-
-impl Fair {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { most, len: 0, of: HashMap::new(), by_size: BTreeSet::new() }
-    }
-
-    /// Takes the next one, which is older than all before: its record, what it is, when it
-    /// was accepted.
-    pub(crate) fn take(&mut self, found: (u64, Fingerprint, i64)) {
-        let sender = found.1.sender;
-        let has = self.of.get(&sender).map_or(0, Vec::len);
-        if self.len >= self.most {
-            match self.by_size.last().copied() {
-                Some((most, largest)) if has < most => {
-                    self.of.entry(largest).or_default().pop();
-                    self.by_size.remove(&(most, largest));
-                    self.by_size.insert((most - 1, largest));
-                    self.len -= 1;
-                }
-                // It is older than those that its sender has.
-                _ => return,
+        self.resized(sender, before.len, after.len);
+        if let Some(by_age) = &mut self.by_age {
+            by_age.remove(&(before.first_seq, sender));
+            if after.len > 0 {
+                by_age.insert((after.first_seq, sender));
             }
         }
-        self.of.entry(sender).or_default().push(found);
-        self.by_size.remove(&(has, sender));
-        self.by_size.insert((has + 1, sender));
-        self.len += 1;
-    }
-
-    /// All of them, the oldest first.
-    pub(crate) fn into_found(self) -> Vec<(u64, Fingerprint, i64)> {
-        let mut found: Vec<_> = self.of.into_values().flatten().collect();
-        found.sort_unstable_by_key(|(seq, ..)| *seq);
-        found
     }
 }

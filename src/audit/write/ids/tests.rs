@@ -167,14 +167,81 @@ fn a_sender_that_sends_many_pushes_out_its_own() {
 
 #[test]
 fn of_ids_that_are_found_from_the_newest_on_each_sender_has_its_share() {
-    let mut fair = Fair::new(100);
+    let mut found = window(100, 1_000_000);
+    let at = Timestamp::from_micros;
     for seq in (40..2_000).rev() {
-        fair.take((seq, of_sender(2, seq, 0), 0));
+        found.recall(&of_sender(2, seq, 0), seq, at(seq as i64));
     }
     for seq in (0..40).rev() {
-        fair.take((seq, of_sender(1, seq, 0), 0));
+        found.recall(&of_sender(1, seq, 0), seq, at(seq as i64));
     }
-    let found: Vec<u64> = fair.into_found().into_iter().map(|(seq, ..)| seq).collect();
+    let is_known = |seq: u64| {
+        let sender = if seq < 40 { 1 } else { 2 };
+        found.look(&of_sender(sender, seq, 0), at(2_000)) == Known::Same(seq)
+    };
+    let known: Vec<u64> = (0..2_000).filter(|seq| is_known(*seq)).collect();
     let expected: Vec<u64> = (0..40).chain(1_940..2_000).collect();
-    assert_eq!(found, expected);
+    assert_eq!((known, found.len(), found.crowded_out()), (expected, 100, 0));
+}
+
+/// The ids that there is room for, found from the newest on, the obvious way.
+fn fair(found: &[(u64, u64)], count: usize) -> Vec<(u64, u64)> {
+    let mut kept: Vec<(u64, u64)> = Vec::new();
+    for (seq, sender) in found.iter().rev() {
+        let share = |of: u64| kept.iter().filter(|(_, sender)| *sender == of).count();
+        if kept.len() >= count {
+            let largest = kept.iter().map(|(_, s)| (share(*s), *s)).max();
+            let Some((most, largest)) = largest.filter(|(most, _)| share(*sender) < *most) else {
+                continue;
+            };
+            assert!(most > 0);
+            let oldest = kept.iter().filter(|(_, s)| *s == largest).min().copied();
+            kept.retain(|one| Some(*one) != oldest);
+        }
+        kept.push((*seq, *sender));
+    }
+    kept
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    /// And what comes after the opening crowds out the same as it would have without one.
+    #[test]
+    fn a_window_made_again_from_its_end_holds_what_a_naive_list_does(
+        count in 1_usize..30,
+        senders in proptest::collection::vec(0_u64..4, 1..120),
+        more in proptest::collection::vec(0_u64..4, 0..60),
+    ) {
+        let at = Timestamp::from_micros;
+        let all: Vec<(u64, u64)> = (0..).zip(senders).collect();
+        let mut window = window(count, 1_000_000);
+        for (seq, sender) in all.iter().rev() {
+            window.recall(&of_sender(*sender, *seq, 0), *seq, at(*seq as i64));
+        }
+        let kept = fair(&all, count);
+        let mut naive = Naive::default();
+        for (seq, sender) in &all {
+            let is_kept = kept.contains(&(*seq, *sender));
+            let name = of_sender(*sender, *seq, 0).name;
+            if is_kept {
+                naive.seen.push_back(((*sender, name[1]), 0, *seq, *seq as i64));
+            }
+            let known = window.look(&of_sender(*sender, *seq, 0), at(1_000));
+            prop_assert_eq!(known, if is_kept { Known::Same(*seq) } else { Known::New });
+        }
+        let mut seq = all.len() as u64;
+        let mut names: Vec<(u64, u64, u64)> = all.iter().map(|(seq, s)| (*seq, *s, *seq)).collect();
+        for sender in more {
+            let print = of_sender(sender, seq, 0);
+            window.add(&print, seq, at(seq as i64));
+            naive.add(((sender, print.name[1]), 0), (seq, seq as i64), (count, 1_000_000));
+            names.push((seq, sender, seq));
+            seq += 1;
+            for (name, sender, _) in &names {
+                let print = of_sender(*sender, *name, 0);
+                let expected = naive.look(((*sender, print.name[1]), 0), seq as i64, 1_000_000);
+                prop_assert_eq!(window.look(&print, at(seq as i64)), expected);
+            }
+        }
+    }
 }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::Thread;
 use crate::audit::files::digest::digest;
-use crate::audit::files::manifest::Segment;
+use crate::audit::files::manifest::{PageEntry, Segment};
 use crate::audit::state::status::Word;
 use crate::audit::tree::merkle::Hash;
 use crate::audit::write::own_files::{Identity, Incident, OwnFile, Patience};
@@ -36,6 +36,9 @@ pub(super) struct Looks {
     manifest_gone: bool,
     security_gone: bool,
     patience: Patience,
+    /// The next of the manifest's pages to look at, and what was seen of each.
+    page: usize,
+    pages: HashMap<String, Identity>,
     /// The next segment to look at, by its place in the manifest.
     place: usize,
     known: HashMap<String, Identity>,
@@ -78,6 +81,7 @@ impl Thread {
         }
         self.look_at_security_log();
         self.look_at_manifest();
+        self.look_at_pages();
         self.look_at_segments();
     }
 
@@ -165,6 +169,60 @@ impl Thread {
                 Some(if same { "altered" } else { "replaced" })
             }
             // Missing by now, or unreadable: the next look tells.
+            Err(_) => None,
+        }
+    }
+
+    /// Some of the manifest's pages. One that is missing or another is stored again, from
+    /// memory.
+    fn look_at_pages(&mut self) {
+        let manifest = self.keeper.manifest();
+        let pages = manifest.segments.pages();
+        if self.looks.page >= pages {
+            self.looks.page = 0;
+            self.looks.pages.retain(|file, _| manifest.segments.entries().any(|e| e.file == *file));
+        }
+        let many = (pages / TURNS + 1).max(AT_LEAST).min(pages);
+        let fs = std::sync::Arc::clone(&self.work.options.fs);
+        for _ in 0..many {
+            let nth = self.looks.page;
+            self.looks.page = (nth + 1) % pages;
+            let Some(entry) = manifest.segments.entry(nth) else { continue };
+            let path = self.work.paths.dir.join(&entry.file);
+            let Some(what) = self.page_trouble(&*fs, &path, entry) else { continue };
+            let stamp = self.work.options.clock.now().file_stamp();
+            let Ok(set_aside) = set_aside(&*fs, &path, &stamp) else { continue };
+            self.change(|manifest| manifest.segments.page_lost(&entry.file));
+            self.store_needed = true;
+            self.work.incidents.tell_page(&entry.file, &Incident { what, set_aside, failed: None });
+        }
+    }
+
+    fn page_trouble(
+        &mut self,
+        fs: &dyn Fs,
+        path: &Path,
+        entry: &PageEntry,
+    ) -> Option<&'static str> {
+        let meta = match fs.entry(path) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Some("deleted"),
+            Err(_) => return None,
+        };
+        if !meta.is_file {
+            return Some("replaced");
+        }
+        let (now, known) = (Identity::of(&meta), self.looks.pages.get(&entry.file));
+        if known.is_none_or(|known| known.is_unchanged(&now)) {
+            self.looks.pages.insert(entry.file.clone(), now);
+            return None;
+        }
+        match hash(fs, path) {
+            Ok((identity, found)) if found.to_string() == entry.sha256 => {
+                self.looks.pages.insert(entry.file.clone(), identity);
+                None
+            }
+            Ok(_) => Some("altered"),
             Err(_) => None,
         }
     }

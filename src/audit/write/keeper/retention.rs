@@ -63,7 +63,7 @@ enum Stage {
         end_seq: u64,
         record: u64,
     },
-    /// The manifest has been changed, these files are to go.
+    /// The manifest has been changed, these files are to go, the last first.
     Removing(Vec<Segment>),
 }
 
@@ -245,15 +245,17 @@ impl Thread {
 
     /// The manifest no longer has the segments, durably.
     fn forget_records(&mut self, end_seq: u64, record: u64) -> io::Result<()> {
-        let gone = self.change(|manifest| {
+        let mut gone = self.change(|manifest| {
             let count = manifest.segments.partition_point(|s| s.end_seq() <= end_seq);
             let mut pruned = manifest.pruned.clone();
-            extend(&mut pruned, &manifest.segments[..count])?;
+            extend(&mut pruned, manifest.segments.range(0..count))?;
             manifest.pruned = pruned;
             manifest.pruned_by = Some(record);
             manifest.adopted.retain(|span| span.end > end_seq);
-            Ok::<_, io::Error>(manifest.segments.drain(..count).collect())
+            Ok::<_, io::Error>(manifest.segments.remove_first(count))
         })?;
+        // The oldest goes first: what a crash leaves follows each other.
+        gone.reverse();
         self.retention.stage = Stage::Removing(gone);
         self.publish();
         self.store_needed = true;
@@ -266,7 +268,7 @@ impl Thread {
         }
         let Stage::Removing(gone) = &mut self.retention.stage else { return Ok(()) };
         let (fs, paths) = (&self.work.options.fs, &self.work.paths);
-        while let Some(segment) = gone.first() {
+        while let Some(segment) = gone.last() {
             for compressed in [false, true] {
                 let name = sealed_name(segment.first_seq, compressed);
                 match fs.remove(&paths.dir.join(name)) {
@@ -274,8 +276,8 @@ impl Thread {
                     _ => {}
                 }
             }
-            self.filters.forget(&**fs, paths, segment);
-            gone.remove(0);
+            self.hints.forget(&**fs, paths, segment);
+            gone.pop();
         }
         fs.sync_dir(&paths.dir)?;
         self.retention.stage = Stage::Idle;
@@ -283,8 +285,8 @@ impl Thread {
     }
 }
 
-fn extend(tree: &mut Range, segments: &[Segment]) -> io::Result<()> {
-    for block in segments.iter().flat_map(|segment| &segment.blocks) {
+fn extend<'a>(tree: &mut Range, segments: impl Iterator<Item = &'a Segment>) -> io::Result<()> {
+    for block in segments.flat_map(|segment| &segment.blocks) {
         tree.extend(&block.tree).map_err(io::Error::other)?;
     }
     Ok(())
@@ -292,10 +294,13 @@ fn extend(tree: &mut Range, segments: &[Segment]) -> io::Result<()> {
 
 /// What the record of a removal of the first `count` segments says.
 fn removal(manifest: &Manifest, count: usize, held_by: Vec<String>) -> Option<Pruned> {
-    let gone = manifest.segments.get(..count)?;
+    let gone = manifest.segments.range(0..count);
+    if gone.len() < count {
+        return None;
+    }
     let mut tree = manifest.pruned.clone();
     // A loaded manifest's ranges are adjacent and begin at 0, so both work.
-    extend(&mut tree, gone).ok()?;
+    extend(&mut tree, gone.clone()).ok()?;
     let root_hash = tree.root().ok()?;
     Some(Pruned {
         pruned_to: tree.end(),
@@ -303,7 +308,7 @@ fn removal(manifest: &Manifest, count: usize, held_by: Vec<String>) -> Option<Pr
         first_seq: manifest.pruned.end(),
         records: tree.end() - manifest.pruned.end(),
         segments: count as u64,
-        bytes: gone.iter().map(|segment| segment.stored_bytes).sum(),
+        bytes: gone.map(|segment| segment.stored_bytes).sum(),
         held_by,
         first_key: manifest.first_key.clone(),
         abandoned: manifest.abandoned.clone(),

@@ -113,56 +113,17 @@ impl Session {
         &self,
         lines: &[&[u8]],
         mode: ParseMode,
-        mut patience: HandIn,
+        patience: HandIn,
     ) -> Vec<Result<Recorded, RecordError>> {
-        let log = self.log();
         let mut batch = Batch::new();
         let prepared = lines.iter().map(|line| self.prepare(line, mode, &mut batch));
         let nothing = Recorded { seq: 0, is_duplicate: false };
         let mut outcomes: Vec<Result<Recorded, RecordError>> =
             prepared.map(|prepared| prepared.map(|()| nothing)).collect();
-        let mut waiting: Vec<&mut Result<Recorded, RecordError>> =
-            outcomes.iter_mut().filter(|outcome| outcome.is_ok()).collect();
-        let mut accepted = 0;
-        while !batch.is_empty() {
-            let submit = |batch: &mut Batch| {
-                log.try_submit(batch).map(|taken| Some(taken).filter(|taken| taken.count > 0))
-            };
-            let mut handed = patience.try_by(log, &mut batch, submit);
-            if matches!(handed, Handed::Full) {
-                let progress = log.wait_progress(log.acked_seq(), HandIn::TRY_AGAIN);
-                if progress.trouble.is_none() || !patience.is_over(log) {
-                    continue;
-                }
-                handed = patience.give_up(log, &mut batch);
-            }
-            match handed {
-                Handed::Taken(taken) => {
-                    let fates = taken.taken().flat_map(one_by_one);
-                    for (outcome, fate) in waiting[accepted..].iter_mut().zip(fates) {
-                        **outcome = fate;
-                    }
-                    accepted += taken.count;
-                }
-                Handed::Full => {}
-                Handed::Refused(error) => {
-                    waiting[accepted..]
-                        .iter_mut()
-                        .for_each(|outcome| **outcome = Err(error.clone()));
-                }
-            }
-        }
-        // Also of those that were recorded before: they need not be durable yet.
-        let end = outcomes.iter().flatten().map(|recorded| recorded.seq + 1).max();
-        if let Err((acked, error)) = log.wait_acked(end.unwrap_or(0)) {
-            for outcome in &mut outcomes {
-                if let Ok(Recorded { seq, .. }) = *outcome
-                    && seq >= acked
-                {
-                    *outcome = Err(error.clone().about(seq));
-                }
-            }
-        }
+        let waiting = outcomes.iter_mut().filter(|outcome| outcome.is_ok());
+        let handed_in = self.log().hand_in(&mut batch, patience);
+        waiting.zip(handed_in).for_each(|(outcome, handed_in)| *outcome = handed_in);
+        self.log().settle(&mut outcomes);
         outcomes
     }
 }
@@ -179,6 +140,53 @@ fn one_by_one(taken: Taken) -> Box<dyn Iterator<Item = Result<Recorded, RecordEr
 }
 
 impl AuditLog {
+    /// Hands in all of a batch, and waits for room as [`Session::record_all`] does. Returns what
+    /// became of each event, in their order. The batch is empty then, and what is accepted need
+    /// not be durable: that is for [`settle`](Self::settle).
+    pub(crate) fn hand_in(
+        &self,
+        batch: &mut Batch,
+        mut patience: HandIn,
+    ) -> Vec<Result<Recorded, RecordError>> {
+        let events = batch.len();
+        let mut outcomes = Vec::with_capacity(events);
+        while !batch.is_empty() {
+            let submit = |batch: &mut Batch| {
+                self.try_submit(batch).map(|taken| Some(taken).filter(|taken| taken.count > 0))
+            };
+            let mut handed = patience.try_by(self, batch, submit);
+            if matches!(handed, Handed::Full) {
+                let progress = self.wait_progress(self.acked_seq(), HandIn::TRY_AGAIN);
+                if progress.trouble.is_none() || !patience.is_over(self) {
+                    continue;
+                }
+                handed = patience.give_up(self, batch);
+            }
+            match handed {
+                Handed::Taken(taken) => outcomes.extend(taken.taken().flat_map(one_by_one)),
+                Handed::Full => {}
+                Handed::Refused(error) => outcomes.resize(events, Err(error)),
+            }
+        }
+        outcomes
+    }
+
+    /// Waits until all that was accepted is acknowledged. What is not, because something stands
+    /// in the way, gets that error.
+    pub(crate) fn settle(&self, outcomes: &mut [Result<Recorded, RecordError>]) {
+        // Also of those that were recorded before: they need not be durable yet.
+        let end = outcomes.iter().flatten().map(|recorded| recorded.seq + 1).max();
+        if let Err((acked, error)) = self.wait_acked(end.unwrap_or(0)) {
+            for outcome in outcomes {
+                if let Ok(Recorded { seq, .. }) = *outcome
+                    && seq >= acked
+                {
+                    *outcome = Err(error.clone().about(seq));
+                }
+            }
+        }
+    }
+
     /// Waits until everything below `end` is acknowledged, or something stands in the way:
     /// what is acknowledged then, and what it is.
     fn wait_acked(&self, end: u64) -> Result<(), (u64, RecordError)> {

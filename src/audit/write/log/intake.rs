@@ -11,9 +11,8 @@ use crate::audit::record::{EncodedOrigin, Origin, encode_body};
 use crate::audit::state::security::SecurityKind;
 use crate::audit::state::status::Word;
 use crate::audit::write::options::Durability;
-use crate::audit::write::queue::{Batch, Entry, Submitted};
+use crate::audit::write::queue::{Batch, Submitted};
 use crate::audit::write::rate_limit::{Decision, RateLimiter};
-use crate::clock::Timestamp;
 
 impl AuditLog {
     /// Records an event; waits for room up to `overflow_timeout`.
@@ -38,7 +37,8 @@ impl AuditLog {
         Ok(Receipt {
             log: Arc::clone(&self.0),
             seq: accepted.seq,
-            is_duplicate: accepted.is_duplicate,
+            is_duplicate: accepted.batch.is_none(),
+            batch: accepted.batch,
         })
     }
 
@@ -71,23 +71,34 @@ impl AuditLog {
             let source = event.source_name().unwrap_or_else(|| origin.default_source());
             self.limit(&shared.limiter, Some(origin.sender()), source)
         };
-        let Some(id) = event.id_value() else {
+        if event.id_value().is_none() {
             limited(event)?;
-            encode_body(event, origin, body);
-            return Ok(None);
-        };
+            return Ok(self.append(event, origin, body));
+        }
         let start = body.len();
-        let content = encode_body(event, origin, body);
-        let id = self.0.id_key.of(origin.id_sender(), id, &body[start..start + content]);
+        let id = self.append(event, origin, body);
         let is_limited = by_source || caller.is_some();
         if is_limited
-            && !shared.queue.is_recorded(&id)
+            && !id.as_ref().is_some_and(|id| shared.queue.is_recorded(id))
             && let Err(refused) = limited(event)
         {
             body.truncate(start);
             return Err(refused);
         }
-        Ok(Some(id))
+        Ok(id)
+    }
+
+    /// Encodes an event that is fit to be stored.
+    fn append(
+        &self,
+        event: &Event,
+        origin: &EncodedOrigin,
+        body: &mut Vec<u8>,
+    ) -> Option<Fingerprint> {
+        let start = body.len();
+        let content = encode_body(event, origin, body);
+        let id = event.id_value()?;
+        Some(self.0.id_key.of(origin.id_sender(), id, &body[start..start + content]))
     }
 
     fn limit(
@@ -296,16 +307,29 @@ impl Session {
         }
         let limits = (self.exempt, caller);
         let id = self.log.encode(&mut event, &self.origin, limits, &mut batch.bytes)?;
-        batch.ids.extend(id.map(|id| (batch.entries.len(), id)));
-        let caller_time = event.timestamp_value();
-        batch.entries.push(Entry {
-            // A batch is what one read brought: far below 4 GiB.
-            end: batch.bytes.len() as u32,
-            has_timestamp: caller_time.is_some(),
-            event_time: caller_time.unwrap_or_default(),
-            accepted_at: Timestamp::default(),
-        });
+        batch.encoded(event.timestamp_value(), id);
         Ok(())
+    }
+
+    /// Prepares an event that was read from a line, if there is nothing to say of it: it is not
+    /// refused, not limited, and no control character in it is replaced. Returns whether the event is in the
+    /// batch. Otherwise the batch is as it was and nothing is counted: whoever reads ahead hands
+    /// the line to [`prepare`](Self::prepare) when its turn comes.
+    #[doc(hidden)]
+    pub fn prepare_ahead(&self, mut event: Event, batch: &mut Batch) -> bool {
+        let log = &self.log;
+        if !self.exempt || log.0.is_forked() {
+            return false;
+        }
+        let limits = log.limits();
+        let redacted =
+            log.redactor().map_or(Ok(()), |redactor| redactor.apply(&mut event, &limits));
+        if redacted.is_err() || !matches!(event.check(&limits), Ok(false)) {
+            return false;
+        }
+        let id = log.append(&event, &self.origin, &mut batch.bytes);
+        batch.encoded(event.timestamp_value(), id);
+        true
     }
 
     /// How long until so many events of a source may come in, by the rate limit alone.

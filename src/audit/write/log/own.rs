@@ -18,7 +18,12 @@ impl AuditLog {
     #[doc(hidden)]
     pub fn record_backup_made(&self, made: BackupMade) -> Receipt {
         if self.0.is_forked() {
-            return Receipt { log: Arc::clone(&self.0), seq: u64::MAX, is_duplicate: false };
+            return Receipt {
+                log: Arc::clone(&self.0),
+                seq: u64::MAX,
+                is_duplicate: false,
+                batch: None,
+            };
         }
         let (shared, tree_size) = (&self.0.shared, made.tree_size);
         let seq = shared.push_own(&OwnRecord::BackupMade(made));
@@ -27,7 +32,7 @@ impl AuditLog {
         if tree_size >= shared.page.get(Word::AdoptedEnd) {
             shared.page.set(Word::AdoptedEnd, 0);
         }
-        Receipt { log: Arc::clone(&self.0), seq, is_duplicate: false }
+        Receipt { log: Arc::clone(&self.0), seq, is_duplicate: false, batch: None }
     }
 
     /// Records that damaged records were put back.
@@ -116,6 +121,6 @@ impl AuditLog {
     pub(super) fn record_own(&self, own: &OwnRecord) -> Receipt {
         // A fork is told when it waits for it.
         let seq = if self.0.is_forked() { u64::MAX } else { self.0.shared.push_own(own) };
-        Receipt { log: Arc::clone(&self.0), seq, is_duplicate: false }
+        Receipt { log: Arc::clone(&self.0), seq, is_duplicate: false, batch: None }
     }
 }

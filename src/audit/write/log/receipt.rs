@@ -13,6 +13,8 @@ pub struct Receipt {
     pub(super) log: Arc<Inner>,
     pub(super) seq: u64,
     pub(super) is_duplicate: bool,
+    /// The batch that it is in, where that is known.
+    pub(super) batch: Option<u64>,
 }
 
 impl Receipt {
@@ -58,7 +60,7 @@ impl Receipt {
         let shared = &self.log.shared;
         if shared.progress.durable() <= self.seq {
             shared.queue.request_durable(self.seq + 1);
-            shared.progress.wait_for(self.seq)?;
+            shared.progress.wait_for(self.seq, self.batch)?;
         }
         Ok(self.seq)
     }

@@ -20,6 +20,8 @@ pub(crate) struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Chunk {
     pub(crate) first_seq: u64,
+    /// The batch that the writer takes it in.
+    pub(crate) batch: u64,
     pub(crate) bytes: Vec<u8>,
     pub(crate) entries: Vec<Entry>,
 }
@@ -77,6 +79,18 @@ impl Batch {
         self.bytes.clear();
         self.entries.clear();
         self.ids.clear();
+    }
+
+    /// An event's body was appended to the bytes.
+    pub(crate) fn encoded(&mut self, caller_time: Option<Timestamp>, id: Option<Fingerprint>) {
+        self.ids.extend(id.map(|id| (self.entries.len(), id)));
+        self.entries.push(Entry {
+            // A batch is what one read brought: far below 4 GiB.
+            end: self.bytes.len() as u32,
+            has_timestamp: caller_time.is_some(),
+            event_time: caller_time.unwrap_or_default(),
+            accepted_at: Timestamp::default(),
+        });
     }
 
     pub(super) fn remove_front(&mut self, count: usize) {

@@ -14,7 +14,7 @@ use super::{OpenError, Opened, Opening};
 use crate::audit::files::ended::{self, EndedEpoch};
 use crate::audit::files::facts::Span;
 use crate::audit::files::leaves::LeavesFile;
-use crate::audit::files::manifest::Manifest;
+use crate::audit::files::manifest::{Manifest, Segment};
 use crate::audit::files::restore::Restored;
 use crate::audit::files::segment::Active;
 use crate::audit::keys::signer::SigningKey;
@@ -152,9 +152,9 @@ impl Opening<'_> {
             // Before the first event of this version: what a manifest that was signed without
             // it does not count, others sealed. One that nobody signed tells nothing, nor does
             // one that an older version made anew, of a log that had ids before.
-            let blocks = || manifest.segments.iter().flat_map(|segment| &segment.blocks);
-            let had_ids = blocks().any(|block| block.ids.is_some());
-            let end = blocks().map(|block| block.tree.end()).max();
+            let mut blocks = manifest.segments.iter().flat_map(|segment| &segment.blocks);
+            let had_ids = blocks.any(|block| block.ids.is_some());
+            let end = manifest.segments.last().map(Segment::end_seq);
             let is_told = evidence.was_signed && !had_ids;
             manifest.ids_from = Some(end.filter(|_| is_told).unwrap_or(0));
         }
@@ -190,8 +190,12 @@ impl Opening<'_> {
     }
 
     fn store_manifest(&self, manifest: &mut Manifest, key: &SigningKey) -> Result<(), OpenError> {
-        manifest.sign(key).map_err(|error| self.start_error(error))?;
-        manifest.store(self.fs, &self.paths.manifest())?;
+        manifest.store_signed(
+            self.fs,
+            &self.paths.manifest(),
+            Some(key),
+            self.options.in_one_file,
+        )?;
         Ok(())
     }
 

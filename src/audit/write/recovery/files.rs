@@ -1,12 +1,14 @@
 //! What opening changes in the segments' files: leftovers, and the torn tail.
 
+use std::collections::BTreeSet;
+
 use super::error::io_error;
 use super::opened::Aside;
 use super::records::Scanned;
 use super::{OpenError, Opening, copy_to_new};
 use crate::audit::files::manifest::{Manifest, Segment};
 use crate::audit::files::segment::{Active, Layout};
-use crate::audit::paths::{parse_filter_name, parse_sealed_name};
+use crate::audit::paths::{is_page_name, parse_columns_name, parse_filter_name, parse_sealed_name};
 use crate::audit::tree::merkle::{Hash, Range};
 use crate::fsio::{FsFile, OpenMode};
 
@@ -28,11 +30,12 @@ pub(super) struct Remains {
 }
 
 impl Opening<'_> {
-    /// Temporary files, plain segments whose compressed form the manifest names,
-    /// and segments that retention had removed from it.
+    /// Temporary files, plain segments whose compressed form the manifest names, pages that it
+    /// does not list, and segments that retention had removed from it.
     pub(super) fn clear_leftovers(&self, manifest: &Manifest) {
         let segments = &manifest.segments;
-        let of = |first: u64| segments.binary_search_by_key(&first, |s| s.first_seq).ok();
+        let of = |first: u64| segments.position(first);
+        let pages: BTreeSet<&str> = segments.entries().map(|page| &*page.file).collect();
         let mut removed = false;
         for name in self.names {
             let ours = name.starts_with("audit.") || name.starts_with("security_events.log");
@@ -41,8 +44,10 @@ impl Opening<'_> {
                 of(first).is_some_and(|at| is_other_form(&segments[at], packed))
             });
             let pruned = sealed.is_some_and(|(first, _)| first < manifest.pruned.end());
-            let filters_of_none = parse_filter_name(name).is_some_and(|first| of(first).is_none());
-            if ours && name.contains(".tmp-") || replaced || pruned || filters_of_none {
+            let no_page = is_page_name(name) && !pages.contains(&**name);
+            let beside = parse_filter_name(name).or_else(|| parse_columns_name(name));
+            let of_none = beside.is_some_and(|first| of(first).is_none());
+            if ours && name.contains(".tmp-") || replaced || pruned || no_page || of_none {
                 // Failing costs space only; the next opening tries again.
                 removed |= self.fs.remove(&self.paths.dir.join(name)).is_ok();
             }

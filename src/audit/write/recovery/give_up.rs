@@ -69,7 +69,7 @@ impl Opening<'_> {
             GivenUp { names_holes: evidence.has_unnamed_holes(), ..GivenUp::default() };
         let Some(head) = &evidence.head else { return Ok(given_up) };
         let noted = records.manifest.segments.clone();
-        for segment in &mut records.manifest.segments {
+        for segment in records.manifest.segments.all_mut() {
             if !segment.is_stored() {
                 continue;
             }
@@ -177,10 +177,7 @@ impl Opening<'_> {
         let first_seq = manifest.last_first_seq();
         let of_active = given_up.active.map(|pieces| Left { first_seq, pieces });
         for Left { first_seq, pieces } in given_up.segments.into_iter().chain(of_active) {
-            let Some(at) = manifest.segments.iter().position(|s| s.first_seq == first_seq) else {
-                continue;
-            };
-            let segment = &manifest.segments[at];
+            let Some(segment) = manifest.segments.beginning_at(first_seq) else { continue };
             let path = self.paths.dir.join(&segment.file);
             let failed = || io_error("make anew", &path);
             let there = self.fs.open(&path, OpenMode::ReadOwn).ok();
@@ -191,8 +188,8 @@ impl Opening<'_> {
                     .and_then(|_| synced())
                     .map_err(io_error("write", &aside))?;
             }
-            manifest.segments[at] =
-                self.write_anew(segment, &pieces, there.as_deref()).map_err(failed())?;
+            let anew = self.write_anew(segment, &pieces, there.as_deref()).map_err(failed())?;
+            manifest.segments.replace(anew);
         }
         Ok(kept)
     }

@@ -54,8 +54,13 @@ impl Opening<'_> {
             keys,
             abandoned: Some(&manifest.abandoned),
         };
-        let roots = roots_at(self.fs, self.paths, manifest, &own.newest_sizes(heads, COMPARED))
+        let mut sizes = own.newest_sizes(heads, COMPARED);
+        // That of the newest signed head is known, since the active segment was just read.
+        let reached = records.reached.as_ref().map(|reached| &reached.tree);
+        let reached = reached.and_then(|tree| Some((sizes.take(&tree.end())?, tree.root().ok()?)));
+        let mut roots = roots_at(self.fs, self.paths, manifest, &sizes)
             .map_err(io_error("read the log in", &self.options.dir))?;
+        roots.extend(reached);
         let found = own.contradictions(heads, &roots);
         let Some(gravest) = found.first() else { return Ok(None) };
         if !self.options.accept_rollback {

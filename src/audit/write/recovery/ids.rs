@@ -21,7 +21,7 @@ use crate::audit::files::segment::{Active, Block};
 use crate::audit::record::id::{IdKey, Recalled};
 use crate::audit::state::trouble::Trouble;
 use crate::audit::tree::merkle::Range;
-use crate::audit::write::ids::{Fair, IdLimits, IdWindow};
+use crate::audit::write::ids::{IdLimits, IdWindow};
 use crate::clock::{ClockWatch, Timestamp};
 
 /// Blocks that are read at a time: at first one, for a short window.
@@ -59,7 +59,7 @@ struct Look<'a> {
     now: i64,
     /// How far the clock was set ahead after the records that come next.
     set_ahead: i64,
-    found: Fair,
+    found: IdWindow,
     looked_at: usize,
     unread: u64,
 }
@@ -108,7 +108,7 @@ impl Look<'_> {
                         return false;
                     }
                     self.looked_at += 1;
-                    self.found.take((seq, fingerprint, at));
+                    self.found.recall(&fingerprint, seq, Timestamp::from_micros(at));
                 }
             }
         }
@@ -134,19 +134,14 @@ impl Opening<'_> {
             adopted: &manifest.adopted,
             now: now.micros(),
             set_ahead: set.max(0),
-            found: Fair::new(limits.count),
+            found: IdWindow::new(limits),
             looked_at: 0,
             unread: 0,
         };
         if !limits.remember_nothing() {
             self.look_back(key, (manifest, active), &mut look);
         }
-        let Look { found, unread, .. } = look;
-        let mut window = IdWindow::new(limits);
-        for (seq, fingerprint, at) in found.into_found() {
-            window.recall(&fingerprint, seq, Timestamp::from_micros(at), now);
-        }
-        KnownIds { window, unread }
+        KnownIds { window: look.found, unread: look.unread }
     }
 
     fn look_back(

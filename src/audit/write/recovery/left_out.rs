@@ -19,15 +19,15 @@ impl Opening<'_> {
         let stamp = self.options.clock.now().file_stamp();
         let taken = |path: &std::path::Path| self.fs.entry(path).is_ok();
         let aside = |name: &str| self.paths.aside_of(name, "damaged", &stamp, taken);
-        for segment in manifest.segments.iter_mut().filter(|segment| segment.damage.is_some()) {
+        let all = manifest.segments.all_mut().iter_mut();
+        for segment in all.filter(|segment| segment.damage.is_some()) {
             let path = self.paths.dir.join(&segment.file);
             self.keep_good_lines(segment, &aside(&segment.file))
                 .map_err(io_error("make anew", &path))?;
         }
         for name in self.names {
             let Some((first_seq, _)) = parse_sealed_name(name) else { continue };
-            let is_ours =
-                manifest.segments.binary_search_by_key(&first_seq, |s| s.first_seq).is_ok();
+            let is_ours = manifest.segments.position(first_seq).is_some();
             if is_ours || first_seq < manifest.pruned.end() {
                 continue;
             }

@@ -1,6 +1,7 @@
 //! The manifest as the files have it: a signed one is compared with them, any
 //! other is made anew from them.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -55,10 +56,9 @@ impl Sealed {
         let mut found = Vec::new();
         for wrong in self.wrong.drain(..) {
             let segments = &mut self.manifest.segments;
-            let at = segments.binary_search_by_key(&wrong.first_seq, |s| s.first_seq);
-            let Ok(at) = at else { continue };
-            let segment = &mut segments[at];
-            segment.damage = Some(wrong.reason.clone());
+            let Some(at) = segments.position(wrong.first_seq) else { continue };
+            segments.update(at, |segment| segment.damage = Some(wrong.reason.clone()));
+            let segment = &segments[at];
             found.push(Corruption {
                 file: segment.file.clone(),
                 seq: Some(segment.first_seq),
@@ -83,11 +83,11 @@ impl Opening<'_> {
             Ok(manifest) => self.refit(manifest, signed.records)?,
             Err(reason) => {
                 let hint = stored.filter(|stored| stored.log_id == signed.log_id);
-                let hint = hint.cloned().map(without_ids);
+                let hint = hint.cloned().map(without_claims);
                 self.rebuild(hint, reason, signed)?
             }
         };
-        self.adopt_sealed(&mut sealed)?;
+        self.adopt_sealed(&mut sealed, signed.records)?;
         Ok(sealed)
     }
 
@@ -96,7 +96,8 @@ impl Opening<'_> {
     /// records all the same.
     fn refit(&self, mut manifest: Manifest, signed: u64) -> Result<Sealed, OpenError> {
         let (mut stored_anew, mut wrong) = (Vec::new(), Vec::new());
-        for segment in &mut manifest.segments {
+        let mut changed = Vec::new();
+        for segment in &manifest.segments {
             let noted = segment.damage.is_some();
             if !segment.is_stored() || !noted && self.is_as_noted(segment)? {
                 continue;
@@ -104,16 +105,17 @@ impl Opening<'_> {
             match self.same_elsewhere(segment)? {
                 // What was wrong with it once has been mended since.
                 Ok(now) if noted && now.sha256 == segment.sha256 && now.file == segment.file => {
-                    segment.damage = None;
+                    changed.push(Segment { damage: None, ..segment.clone() });
                 }
                 Ok(now) => {
                     stored_anew.push(now.file.clone());
-                    *segment = now;
+                    changed.push(now);
                 }
                 Err(_) if noted => {}
                 Err(reason) => wrong.push(WrongFile { first_seq: segment.first_seq, reason }),
             }
         }
+        changed.into_iter().for_each(|segment| manifest.segments.replace(segment));
         let mut sealed =
             Sealed { manifest, hint: None, rebuilt: None, stored_anew, wrong, authority: None };
         self.drop_removed(&mut sealed, signed)?;
@@ -122,10 +124,10 @@ impl Opening<'_> {
 
     /// An older manifest lists segments that retention has removed since.
     fn drop_removed(&self, sealed: &mut Sealed, signed: u64) -> Result<(), OpenError> {
+        let wrong: BTreeSet<u64> = sealed.wrong.iter().map(|wrong| wrong.first_seq).collect();
         let gone = |segment: &Segment| {
             !segment.is_stored()
-                || self.form_of(segment.first_seq).is_none()
-                    && sealed.wrong.iter().any(|wrong| wrong.first_seq == segment.first_seq)
+                || wrong.contains(&segment.first_seq) && self.form_of(segment.first_seq).is_none()
         };
         let count = sealed.manifest.segments.iter().take_while(|segment| gone(segment)).count();
         if count == 0 {
@@ -133,15 +135,15 @@ impl Opening<'_> {
         }
         let authority = self.facts_of(&sealed.manifest)?.authority(signed);
         let Some((seq, removal)) = &authority.removal else { return Ok(()) };
-        let removed =
-            sealed.manifest.segments.iter().take(count).take_while(|s| s.end_seq() <= removal.end);
-        let removed: Vec<Segment> = removed.cloned().collect();
+        let removed = sealed.manifest.segments.iter().take(count);
+        let removed = removed.take_while(|segment| segment.end_seq() <= removal.end).count();
+        let removed = sealed.manifest.segments.remove_first(removed);
         for block in removed.iter().flat_map(|segment| &segment.blocks) {
             sealed.manifest.pruned.extend(&block.tree).map_err(|error| self.start_error(error))?;
         }
-        sealed.manifest.segments.drain(..removed.len());
         sealed.manifest.pruned_by = Some(*seq);
-        sealed.wrong.retain(|wrong| !removed.iter().any(|s| s.first_seq == wrong.first_seq));
+        let begin = sealed.manifest.pruned.end();
+        sealed.wrong.retain(|wrong| wrong.first_seq >= begin);
         Ok(())
     }
 
@@ -277,20 +279,20 @@ impl Opening<'_> {
 
     /// Sealed files that the manifest does not list: a crash kept them out of it,
     /// or it is made anew.
-    fn adopt_sealed(&self, sealed: &mut Sealed) -> Result<(), OpenError> {
+    fn adopt_sealed(&self, sealed: &mut Sealed, signed: u64) -> Result<(), OpenError> {
         loop {
             let next = sealed.manifest.end_seq();
-            let noted = sealed
-                .hint
-                .as_ref()
-                .and_then(|hint| hint.segments.iter().find(|s| s.first_seq == next).cloned());
+            let noted =
+                sealed.hint.as_ref().and_then(|hint| hint.segments.beginning_at(next).cloned());
             if self.is_half_given_up(&sealed.manifest.log_id, next) {
                 return Ok(());
             }
             let segment = match self.form_of(next) {
                 Some(name) => self.adopted(&name, next, noted)?,
                 // Its file is gone, its records may still be known to the signed root.
-                None => noted.or_else(|| self.hole_segment(next)),
+                None if noted.is_some() => noted,
+                None if next >= signed || self.active_begins_with(next) => None,
+                None => self.hole_segment(next),
             };
             match segment {
                 Some(segment) if segment.records > 0 => {
@@ -303,6 +305,15 @@ impl Opening<'_> {
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// Whether the active segment goes on with that record: then no segment is missing, and
+    /// nobody needs to read the whole log for one that was given up.
+    fn active_begins_with(&self, seq: u64) -> bool {
+        let mut start = [0; 64];
+        let file = self.fs.open(&self.paths.active(), OpenMode::ReadOwn);
+        let read = file.and_then(|file| file.read_at(&mut start, 0));
+        read.is_ok_and(|read| crate::audit::record::peek_seq(&start[..read]) == Some(seq))
     }
 
     /// A segment that was given up as a whole.
@@ -372,10 +383,13 @@ impl Opening<'_> {
 }
 
 /// What nobody signed may say which records there were, since the signed root proves it. It may
-/// not say that they have no ids: nothing proves that, and what is made of it is signed.
-fn without_ids(mut hint: Manifest) -> Manifest {
+/// not say that they have no ids, or whose filters and columns queries believe: nothing proves
+/// that, and what is made of it is signed.
+fn without_claims(mut hint: Manifest) -> Manifest {
     hint.ids_from = None;
-    let blocks = hint.segments.iter_mut().flat_map(|segment| &mut segment.blocks);
+    let segments = hint.segments.all_mut();
+    segments.iter_mut().for_each(Segment::without_hints);
+    let blocks = segments.iter_mut().flat_map(|segment| &mut segment.blocks);
     blocks.for_each(|block| block.ids = None);
     hint
 }
@@ -393,6 +407,7 @@ pub(super) fn as_plain(noted: &Segment) -> Segment {
         stored_bytes: noted.raw_bytes,
         sha256: None,
         filters_sha256: None,
+        columns_sha256: None,
         blocks: noted.blocks.iter().map(plain).collect(),
         ..noted.clone()
     }

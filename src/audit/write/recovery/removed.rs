@@ -146,8 +146,7 @@ impl Opening<'_> {
         if let Some(active) = active.filter(|active| active.scan.layout.first_seq <= seq) {
             return Ok(active.scan.said.iter().find(|said| said.seq == seq).cloned());
         }
-        let segment = manifest.segments.iter().find(|s| s.first_seq <= seq && seq < s.end_seq());
-        let Some(segment) = segment else { return Ok(None) };
+        let Some(segment) = manifest.segments.with_record(seq) else { return Ok(None) };
         let block = segment.blocks.iter().find(|block| block.tree.end() > seq);
         let Some(lines) = block.and_then(|block| self.lines_of(segment, block)) else {
             return Ok(None);

@@ -3,7 +3,7 @@
 use super::sealed::{SealedPlan, compose};
 use super::tail::TailPlan;
 use super::{Needs, Repair, RepairError, Repaired, RepairedFile, kept_name};
-use crate::audit::files::manifest::Manifest;
+use crate::audit::files::manifest::{InOneFile, Manifest, Segment};
 use crate::audit::keys::signer::SigningKey;
 use crate::audit::paths::LogPaths;
 use crate::fsio::aside::copy_to_new;
@@ -181,7 +181,7 @@ impl<'a> Applying<'a> {
             Ok(())
         })?;
         if let Some(segment) = becomes {
-            self.manifest.segments[plan.index] = segment;
+            self.manifest.segments.replace(segment);
         }
         self.done.from.extend(plan.sources().cloned());
         self.noted(&plan.file, kept, plan.put_back());
@@ -212,11 +212,11 @@ impl<'a> Applying<'a> {
             path: path.clone(),
             source: std::io::Error::other(error),
         };
-        match self.key {
-            Some(key) => self.manifest.sign(key).map_err(failed)?,
-            None => self.manifest.signature = None,
+        if self.repair.manifest_is_lost {
+            self.manifest.segments.all_mut().iter_mut().for_each(Segment::without_hints);
         }
-        let stored = self.manifest.store(&*self.needs.fs, &path);
+        let stored =
+            self.manifest.store_signed(&*self.needs.fs, &path, self.key, InOneFile::default());
         stored.map_err(|error| failed(error.to_string()))
     }
 }

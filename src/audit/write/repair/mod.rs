@@ -32,7 +32,8 @@ pub use log_copy::LogCopy;
 
 use super::own::{Repaired, RepairedFile};
 use crate::audit::files::block_filter::MAX_BYTES;
-use crate::audit::files::manifest::Manifest;
+use crate::audit::files::columns::Columns;
+use crate::audit::files::manifest::{Manifest, Segment};
 use crate::audit::files::restore::sha256_hex;
 use crate::audit::keys::checkpoint::{Checkpoint, Origin, SignedCheckpoint, VerifierKey};
 use crate::audit::keys::signer::SigningKey;
@@ -263,7 +264,7 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
     let given_up = report.holes.clone();
     let is_own = own_head;
     let mut case = Case { view, keys, is_signed, head, copies, trust: Trust::Root, given_up };
-    let filters = case.damaged_filters();
+    let filters = case.damaged_hints();
     let (rejoined, not_rejoined) = case.rejoin(&report.abandoned)?;
     let is_beside = |found: &Finding| report.abandoned.iter().any(|one| one.is_about(found));
     let only_beside = !report.findings.is_empty() && report.findings.iter().all(is_beside);
@@ -430,17 +431,27 @@ impl Case<'_> {
         }
     }
 
-    /// Block filters that are not those which the manifest notes. Nobody believes them;
-    /// while they are there, nobody makes new ones.
-    fn damaged_filters(&self) -> Vec<String> {
-        let noted = self.view.manifest.segments.iter().filter_map(|segment| {
+    /// Block filters and columns that are not those which the manifest notes. Nobody believes
+    /// them; while they are there, nobody makes new ones.
+    fn damaged_hints(&self) -> Vec<String> {
+        let (fs, paths) = (&*self.view.log.fs, &self.view.log.paths);
+        let filters = |segment: &Segment| {
             let sha256 = segment.filters_sha256.as_ref()?;
-            let path = self.view.log.paths.filters(segment.first_seq);
-            let file = self.view.log.fs.read_own(&path, MAX_BYTES).ok()?;
-            let name = path.file_name()?.to_string_lossy().into_owned();
-            (sha256_hex(&file) != *sha256).then_some(name)
-        });
-        noted.collect()
+            let path = paths.filters(segment.first_seq);
+            let file = fs.read_own(&path, MAX_BYTES).ok()?;
+            (sha256_hex(&file) != *sha256).then_some(path)
+        };
+        let columns = |segment: &Segment| {
+            segment.columns_sha256.as_ref()?;
+            let path = paths.columns(segment.first_seq);
+            fs.meta(&path).ok()?;
+            let are_whole = Columns::open(fs, paths, segment).is_some_and(|it| it.are_whole());
+            (!are_whole).then_some(path)
+        };
+        let segments = self.view.manifest.segments.iter();
+        let damaged = segments.flat_map(|segment| [filters(segment), columns(segment)]);
+        let name = |path: PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
+        damaged.flatten().filter_map(name).collect()
     }
 
     /// `audit.keys` from a copy, where the one that is there does not lead to the key

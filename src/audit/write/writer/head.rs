@@ -1,6 +1,6 @@
 //! Signing the head that follows every durable batch.
 
-use super::Writer;
+use super::{Writer, extend};
 use crate::audit::keys::checkpoint::SignedCheckpoint;
 use crate::audit::state::status::Word;
 use crate::audit::state::trouble::Trouble;
@@ -21,10 +21,33 @@ impl Writer {
         }
     }
 
+    /// Whether the head of a batch is signed once it is durable.
+    fn signs_heads(&self) -> bool {
+        // Until a change of key is stored neither key may sign: the next
+        // checkpoint does. Over a close it is the checkpoint that comes first.
+        self.keys.pending.is_none() && !self.upkeep.closed_pushed
+    }
+
+    /// Has the head signed that is due once everything written is durable.
+    pub(super) fn sign_ahead(&mut self) {
+        if !self.ahead.is_running() || !self.signs_heads() {
+            return;
+        }
+        let mut grown = self.grown.clone();
+        extend(&mut grown, &self.unsynced);
+        // What is wrong with it is told when it is due.
+        if let Ok(draft) = self.signer.draft(&self.active.layout.tree(), &grown) {
+            self.ahead.ask(draft);
+        }
+    }
+
     /// Signs the tree over what is durable. `None`, and the writer is poisoned, when
     /// the tree in memory contradicts what was signed.
     pub(super) fn sign_durable(&mut self) -> Option<SignedCheckpoint> {
-        match self.signer.sign(&self.durable_tree, &self.grown) {
+        let (tree, grown) = (&self.durable_tree, &self.grown);
+        let ahead = self.ahead.take();
+        let ahead = ahead.and_then(|signed| self.signer.adopt_ahead(signed, tree, grown));
+        match ahead.map_or_else(|| self.signer.sign(tree, grown), Ok) {
             Ok(signed) => {
                 self.grown.reset(self.durable_tree.end());
                 Some(signed)
@@ -39,9 +62,7 @@ impl Writer {
     /// Signs the tree over what is durable; false when it must not be
     /// acknowledged, because it contradicts what was signed.
     pub(super) fn sign_head(&mut self) -> bool {
-        // Until a change of key is stored neither key may sign: the next
-        // checkpoint does. Over a close it is the checkpoint that comes first.
-        if self.keys.pending.is_some() || self.upkeep.closed_pushed {
+        if !self.signs_heads() {
             return true;
         }
         let Some(signed) = self.sign_durable() else { return false };

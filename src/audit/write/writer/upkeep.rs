@@ -106,7 +106,7 @@ impl Writer {
             self.check_disk();
             self.record_bursts(false);
             self.record_status_page();
-            self.shared.queue.forget_old_ids();
+            self.shared.queue.give_back();
             self.upkeep.checked_disk = Instant::now();
         }
         let due = self.upkeep.seal_again.is_some_and(|at| Instant::now() >= at);

@@ -48,6 +48,7 @@ pub(super) fn segments(content: &Content, found: &Found) -> Vec<Segment> {
             stored_bytes: stretch.stored_bytes,
             sha256: (stretch.stored_bytes > 0).then(|| stretch.sha256.to_string()),
             filters_sha256: None,
+            columns_sha256: None,
             min_timestamp: blocks.iter().map(|b| b.min_timestamp).min().unwrap_or_default(),
             max_timestamp: blocks.iter().map(|b| b.max_timestamp).max().unwrap_or_default(),
             damage: None,

@@ -1,202 +1,42 @@
-//! NDJSON from a file or standard input.
+//! Importing files, or standard input.
 //!
-//! Lines are checked here before they are sent, in windows; a window ends
-//! before a bad line, so that nothing after it is recorded unless that is
-//! wanted. An event told to come again comes after others of its window.
+//! Lines are checked before they are sent, in windows; a window ends before a bad line, so that
+//! nothing after it is recorded unless that is wanted. NDJSON is read and checked ahead, by
+//! several threads ([`ahead`]); what other formats say of one line may depend on those before
+//! it. An event told to come again comes after others of its window.
 //!
-//! An import of files that was interrupted goes on where it stopped: what was
-//! acknowledged is in its [`Position`], and what was sent after that the log is asked for.
+//! An import of files that was interrupted goes on where it stopped: what was acknowledged is
+//! in its [`Position`], and what was sent after that the log is asked for.
 
-use std::time::Duration;
+mod ahead;
+mod resume;
+mod send;
+mod tally;
+mod windows;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
 
+use self::ahead::{Ahead, Check};
+use self::send::{ON_THEIR_WAY, OnTheirWay, reject, send_all};
+use self::tally::Tally;
+use self::windows::{Events, InTurn, Next, Window, Windows};
 use super::input::is_stdin;
-use super::lines::{Lines, Mark, Ndjson, Place, Translate};
+use super::lines::{Lines, Mark, Ndjson, Translate};
 use super::mapped::{self, Mapped};
 use super::position::Position;
 use super::python::{self, Python};
-use super::shape::Shape;
 use super::sink::{self, Sink};
-use super::{Format, RecordArgs, may_resend, refused};
+use super::{Format, RecordArgs};
+use crate::audit::ParseMode;
 use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::record::sanitize::escape_for_terminal;
-use crate::audit::{EventError, ParseMode};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
-use crate::collector::client::Answer;
 use crate::config::Settings;
-use crate::health::wording::{count, were};
-use crate::mapping::with_next_id;
 
-/// Lines that are read to find those that a run before recorded, at most.
-const LOOKED_THROUGH: usize = 20_000;
-/// A window holds at most so many events, and closes at so many bytes.
-const WINDOW_EVENTS: usize = 1_000;
-const WINDOW_BYTES: usize = 512 * 1024;
-
-/// What was done so far.
-#[derive(Default)]
-struct Tally {
-    recorded: u64,
-    /// Events that the log had before, by their ids.
-    duplicates: u64,
-    first_seq: Option<u64>,
-    last_seq: Option<u64>,
-    rejected: Vec<Rejected>,
-    /// Whether places are told with their files.
-    names_files: bool,
-    /// What runs before recorded: how many, the last of them, and up to where.
-    before: Option<Before>,
-}
-
-struct Before {
-    recorded: u64,
-    last_seq: Option<u64>,
-    place: Place,
-}
-
-struct Rejected {
-    place: Place,
-    column: Option<usize>,
-    kind: String,
-    message: String,
-    /// What to do about it.
-    hint: Option<String>,
-}
-
-impl Rejected {
-    pub(super) fn of(place: Place, error: &EventError) -> Self {
-        let kind = error.kind().to_owned();
-        let (column, message) = match error {
-            // A line has one place: the column belongs to it.
-            EventError::NotJson(json) => {
-                (Some(json.column), format!("not a JSON object: {}", json.what))
-            }
-            other => (None, other.to_string()),
-        };
-        let hint = match error {
-            EventError::NotJson(json) if json.what.ends_with("is not UTF-8") => Some(
-                "convert the file to UTF-8 first, for example with `iconv -f LATIN1 -t UTF-8`. A \
-                 UTF-16 file needs no conversion if it begins with a byte order mark",
-            ),
-            EventError::UnknownKey(_) => Some(
-                "to move unknown keys into details, add --lenient. If the file has another shape, \
-                 convert it to one event a line first, for example with jq",
-            ),
-            EventError::Unmapped(_) => Some(
-                "--explain shows what becomes of the first records; docs/mappings.md tells how to \
-                 write a mapping of your own",
-            ),
-            EventError::MissingType => Some(
-                "each line has to be an object with an event_type. If the file has another shape, \
-                 convert it first, for example with jq",
-            ),
-            _ => None,
-        };
-        Self { place, column, kind, message, hint: hint.map(str::to_owned) }
-    }
-
-    /// The same where the line seems to be something else than a wrong event.
-    fn seen(self, shape: Option<Shape>) -> Self {
-        match shape {
-            None => self,
-            Some(Shape { what, hint }) => {
-                Self { column: None, message: what, hint: Some(hint), ..self }
-            }
-        }
-    }
-}
-
-impl Tally {
-    fn document(&self) -> serde_json::Map<String, serde_json::Value> {
-        let rejected: Vec<_> = self
-            .rejected
-            .iter()
-            .map(|r| {
-                let line = r.place.line;
-                let mut told = json!({ "line": line, "kind": r.kind, "message": r.message });
-                if let Some(record) = r.place.record {
-                    told["record"] = json!(record);
-                }
-                if let Some(column) = r.column {
-                    told["column"] = json!(column);
-                }
-                if self.names_files {
-                    told["file"] = json!(&*r.place.file);
-                }
-                told
-            })
-            .collect();
-        let mut map = serde_json::Map::new();
-        map.insert("recorded".to_owned(), json!(self.recorded));
-        map.insert("duplicates".to_owned(), json!(self.duplicates));
-        map.insert("first_seq".to_owned(), json!(self.first_seq));
-        map.insert("last_seq".to_owned(), json!(self.last_seq));
-        map.insert("rejected".to_owned(), json!(rejected));
-        if let Some(before) = &self.before {
-            let (file, line) = (&*before.place.file, before.place.line);
-            let told = json!({ "recorded": before.recorded, "file": file, "line": line });
-            map.insert("went_on_after".to_owned(), told);
-        }
-        map
-    }
-
-    fn recorded(&mut self, seq: u64) {
-        self.recorded += 1;
-        self.first_seq = Some(self.first_seq.map_or(seq, |first| first.min(seq)));
-        self.last_seq = Some(self.last_seq.map_or(seq, |last| last.max(seq)));
-    }
-
-    /// For the position: the last seq, and how many, of all runs.
-    fn standing(&self) -> (Option<u64>, u64) {
-        let (last, recorded) =
-            self.before.as_ref().map_or((None, 0), |before| (before.last_seq, before.recorded));
-        (last.max(self.last_seq), recorded + self.recorded)
-    }
-
-    fn place(&self, place: &Place) -> String {
-        match place.record {
-            _ if self.names_files => place.to_string(),
-            Some(record) => format!("record {record} (line {})", place.line),
-            None => format!("line {}", place.line),
-        }
-    }
-
-    fn text(&self) -> String {
-        let text = match (self.first_seq, self.last_seq) {
-            (Some(first), Some(last)) => {
-                let seqs = if first == last {
-                    format!("seq {first}")
-                } else {
-                    format!("seq {first} to {last}")
-                };
-                format!("{} recorded, {seqs}", count(self.recorded, "event"))
-            }
-            _ => "0 events recorded".to_owned(),
-        };
-        let text = match self.duplicates {
-            0 => text,
-            before => format!("{text}; {} recorded before, by their ids", count(before, "event")),
-        };
-        match &self.before {
-            // A position may have been written by anybody who may write the user's files.
-            Some(before)
-                if self.recorded == 0 && self.duplicates == 0 && self.rejected.is_empty() =>
-            {
-                format!(
-                    "0 events recorded: an interrupted run had come to {}, with {} recorded; --from-start \
-                 records all of it again",
-                    self.place(&before.place),
-                    count(before.recorded, "event")
-                )
-            }
-            Some(before) => format!("{text}, after {} of an interrupted run", before.recorded),
-            None => text,
-        }
-    }
-}
+/// The position is written at the latest after so many bytes of lines: so much is compared with
+/// the log when an import goes on.
+const KEEP_EVERY: u64 = 64 << 20;
 
 pub(super) fn run(
     context: &Context,
@@ -250,7 +90,7 @@ fn all(
     context: &Context,
     settings: &Settings,
     args: &RecordArgs,
-    (lines, position): (Lines, Position),
+    (mut lines, position): (Lines, Position),
     translate: &mut dyn Translate,
 ) -> Result<u8, CliError> {
     let mode = if args.lenient { ParseMode::Lenient } else { ParseMode::Strict };
@@ -261,8 +101,18 @@ fn all(
     let mut tally = Tally { names_files, ..Tally::default() };
     let mut position = position;
     position.only_if(sink.is_exempt())?;
-    let mut run = Run { context, settings, args, lines, position, done: None };
-    let outcome = run.all(translate, &mut sink, &bar, &mut tally);
+    let mut run = Run { context, settings, args, position, done: None, kept_at: 0 };
+    let import = || {
+        run.go_on(&mut lines, translate, &mut sink, &mut tally)?;
+        let mut windows: Box<dyn Windows> = if args.format == Format::Ndjson {
+            let (limits, session) = (sink::limits(settings), sink.session().cloned());
+            Box::new(Ahead::start(lines, Check { mode, limits, session })?)
+        } else {
+            Box::new(InTurn::new(lines, translate))
+        };
+        run.all(&mut *windows, &mut sink, &bar, &mut tally)
+    };
+    let outcome = import();
     bar.finish_and_clear();
     if outcome.is_err() {
         run.save(true);
@@ -320,9 +170,10 @@ struct Run<'a> {
     context: &'a Context,
     settings: &'a Settings,
     args: &'a RecordArgs,
-    lines: Lines,
     position: Position,
     done: Option<Done>,
+    /// Bytes of lines that were done when the position was written last.
+    kept_at: u64,
 }
 
 /// What is done, as it was when it was: what follows may be half done.
@@ -335,68 +186,88 @@ struct Done {
     recorded: u64,
 }
 
-type Window = Vec<(Place, Vec<u8>)>;
-
 impl Run<'_> {
     fn all(
         &mut self,
-        translate: &mut dyn Translate,
+        windows: &mut dyn Windows,
         sink: &mut Sink,
         bar: &ProgressBar,
         tally: &mut Tally,
     ) -> Result<(), CliError> {
-        let (context, args) = (self.context, self.args);
-        self.go_on(translate, sink, tally)?;
-        // What may be told to come again would come after what follows it.
-        let one_by_one = args.format == Format::PythonAudit && !sink.is_exempt();
-        let mut at_end = false;
-        while !at_end {
-            let mut window = Window::new();
-            let mut bytes = 0;
-            let mut bad = Vec::new();
-            let mut mark = self.lines.mark();
-            // What has come is sent before more is waited for: the input may be a
-            // service that says something now and then.
-            while window.len() < WINDOW_EVENTS
-                && bytes < WINDOW_BYTES
-                && (window.is_empty() || self.lines.has_whole_line())
-            {
-                let Some((place, line)) = self.lines.next()? else {
-                    at_end = true;
-                    break;
-                };
-                let outcome = translate.line(&place, line);
-                let refused = translate.refused();
-                bad.extend(refused.iter().map(|error| Rejected::of(place.clone(), error)));
-                match outcome {
-                    Ok(events) => {
-                        bytes += events.iter().map(Vec::len).sum::<usize>();
-                        window.extend(events.into_iter().map(|event| (place.clone(), event)));
-                        mark = self.lines.mark();
-                    }
-                    Err(error) => {
-                        bad.push(Rejected::of(place, &error).seen(translate.shape()));
-                    }
+        let mut on_their_way = OnTheirWay::default();
+        loop {
+            let next = windows.next(on_their_way.is_empty());
+            let Ok(Next::Window(window)) = next else {
+                // Nothing is ready, or nothing follows: what was handed in comes first.
+                self.settle(&mut on_their_way, 0, sink, bar, tally)?;
+                match next? {
+                    Next::End => return Ok(()),
+                    Next::Window(_) | Next::NotYet => continue,
                 }
-                if !bad.is_empty() {
-                    break;
-                }
-            }
+            };
+            let mut window = *window;
+            // Before anything is sent: what is interrupted is asked for by the import's id.
             self.save(false);
-            let size = if one_by_one { 1 } else { window.len().max(1) };
-            while !window.is_empty() {
-                let rest = window.split_off(size.min(window.len()));
-                send_all(context, args, window, sink, tally)?;
-                window = rest;
-            }
-            self.is_done(mark, sink, tally);
-            if !bad.is_empty() {
-                bad.into_iter().try_for_each(|bad| reject(context, args, bad, tally))?;
-                self.is_done(self.lines.mark(), sink, tally);
-            }
-            bar.set_position(self.lines.read());
-            bar.set_message(format!("{} events", tally.recorded));
+            let Some((log, batch)) = sink.log().zip(window.batch.take()) else {
+                self.settle(&mut on_their_way, 0, sink, bar, tally)?;
+                self.send(std::mem::take(&mut window.events), sink, tally)?;
+                self.is_sent(window, sink, bar, tally)?;
+                continue;
+            };
+            let ends_here = !window.bad.is_empty() && !self.args.keep_going;
+            let is_whole = on_their_way.hand_in(log, window, batch);
+            // Nothing follows a line that ends the import.
+            let most = if is_whole && !ends_here { ON_THEIR_WAY } else { 0 };
+            self.settle(&mut on_their_way, most, sink, bar, tally)?;
         }
+    }
+
+    /// Waits until no more than so many windows are on their way.
+    fn settle(
+        &mut self,
+        on_their_way: &mut OnTheirWay,
+        most: usize,
+        sink: &mut Sink,
+        bar: &ProgressBar,
+        tally: &mut Tally,
+    ) -> Result<(), CliError> {
+        while on_their_way.len() > most
+            && let Some(window) = on_their_way.settle(self.context, self.args, sink, tally)?
+        {
+            self.is_sent(window, sink, bar, tally)?;
+        }
+        Ok(())
+    }
+
+    /// Sends events, and waits until they are durable.
+    fn send(&self, mut events: Events, sink: &mut Sink, tally: &mut Tally) -> Result<(), CliError> {
+        // What may be told to come again would come after what follows it.
+        let one_by_one = self.args.format == Format::PythonAudit && !sink.is_exempt();
+        let size = if one_by_one { 1 } else { events.len().max(1) };
+        while !events.is_empty() {
+            let rest = events.split_off(size.min(events.len()));
+            send_all(self.context, self.args, events, sink, tally)?;
+            events = rest;
+        }
+        Ok(())
+    }
+
+    /// A window's events are done: tells of the line that ended it.
+    fn is_sent(
+        &mut self,
+        window: Window,
+        sink: &Sink,
+        bar: &ProgressBar,
+        tally: &mut Tally,
+    ) -> Result<(), CliError> {
+        let Window { bad, mark, end, .. } = window;
+        bar.set_position(end.read);
+        self.is_done(mark, sink, tally);
+        if !bad.is_empty() {
+            bad.into_iter().try_for_each(|bad| reject(self.context, self.args, bad, tally))?;
+            self.is_done(end, sink, tally);
+        }
+        bar.set_message(format!("{} events", tally.recorded));
         Ok(())
     }
 
@@ -408,188 +279,9 @@ impl Run<'_> {
     fn save(&mut self, at_once: bool) {
         let Some(Done { mark, from_seq, last_seq, recorded }) = &self.done else { return };
         let standing = (*from_seq, *last_seq, *recorded);
-        self.position.save(self.context, mark, standing, at_once);
-    }
-
-    /// Goes on where a run before stopped, if one did: passes over what was acknowledged,
-    /// and over what the log has beyond it.
-    fn go_on(
-        &mut self,
-        translate: &mut dyn Translate,
-        sink: &mut Sink,
-        tally: &mut Tally,
-    ) -> Result<(), CliError> {
-        let Some(place) = self.position.mark() else {
-            self.is_done(self.lines.mark(), sink, tally);
-            return Ok(());
-        };
-        if !self.lines.go_on_after(place)? {
-            return Err(self
-                .position
-                .wrong("the files no longer begin with the lines that were recorded"));
+        let at_once = at_once || mark.bytes.saturating_sub(self.kept_at) >= KEEP_EVERY;
+        if self.position.save(self.context, mark, standing, at_once) {
+            self.kept_at = mark.bytes;
         }
-        let Some(before) = self.position.before.clone() else { return Ok(()) };
-        if (before.recorded > 0) != before.last_seq.is_some() {
-            let text = "what was kept of it contradicts itself, so somebody else wrote it";
-            return Err(self.position.wrong(text));
-        }
-        self.done = Some(Done {
-            mark: self.lines.mark(),
-            from_seq: before.from_seq,
-            last_seq: before.last_seq,
-            recorded: before.recorded,
-        });
-        sink.look_from(before.from_seq);
-        let mut arrived = sink.arrived(before.last_seq.unwrap_or(before.from_seq))?;
-        if let Some(seq) = before.last_seq
-            && !arrived.forget(seq)
-        {
-            let text = format!(
-                "the log lacks the import's last record, {seq}: it is another log, or an old copy \
-                 was put back"
-            );
-            return Err(self.position.wrong(&text));
-        }
-        arrived.since(before.from_seq);
-        let last_seq = before.last_seq.max(arrived.last_seq());
-        let more = arrived.len() as u64;
-        let missed = self.pass_over(translate, &mut arrived)?;
-        sink.look_from(last_seq.map_or(before.from_seq, |last| last + 1).max(before.from_seq));
-        let place = self.lines.place().clone();
-        self.context.printer.note(&format!(
-            "auditctl: an import of these files was interrupted after {}; continuing after {place} \
-             (to record everything again, add --from-start)",
-            count(before.recorded + more, "event")
-        ));
-        tally.before = Some(Before { recorded: before.recorded + more, last_seq, place });
-        send_all(self.context, self.args, missed, sink, tally)?;
-        self.is_done(self.lines.mark(), sink, tally);
-        Ok(())
     }
-
-    /// Reads on until the line of each record has been found; the lines between them that
-    /// have none.
-    fn pass_over(
-        &mut self,
-        translate: &mut dyn Translate,
-        arrived: &mut super::arrived::Arrived,
-    ) -> Result<Window, CliError> {
-        let limits = sink::limits(self.settings);
-        let mode = if self.args.lenient { ParseMode::Lenient } else { ParseMode::Strict };
-        let mut missed = Window::new();
-        while !arrived.is_empty() {
-            let next = if missed.len() < LOOKED_THROUGH { self.lines.next()? } else { None };
-            let Some((place, line)) = next else {
-                return Err(arrived.unknown("after those that were acknowledged"));
-            };
-            // One that is no event was passed over by the run before, and told of.
-            let events = translate.line(&place, line).unwrap_or_default();
-            drop(translate.refused());
-            for event in events {
-                if arrived.take(&event, mode, &limits).is_none() {
-                    missed.push((place.clone(), event));
-                }
-            }
-        }
-        Ok(missed)
-    }
-}
-
-/// Sends a window until everything in it is recorded or refused for good.
-fn send_all(
-    context: &Context,
-    args: &RecordArgs,
-    mut window: Vec<(Place, Vec<u8>)>,
-    sink: &mut Sink,
-    tally: &mut Tally,
-) -> Result<(), CliError> {
-    let is_foreign = matches!(args.format, Format::Mapped(_));
-    let mut at_once = window.len();
-    while !window.is_empty() {
-        let rest = window.split_off(at_once.min(window.len()));
-        let sent = window.len();
-        let lines: Vec<&[u8]> = window.iter().map(|(_, line)| &line[..]).collect();
-        let answers = sink.send(&lines)?;
-        let (mut again, mut other_ids) = (Vec::new(), 0);
-        let mut wait = Duration::ZERO;
-        let mut failed = None;
-        let unknown = answers.iter().filter(|answer| is_lost(answer)).count();
-        for ((place, line), answer) in window.into_iter().zip(answers) {
-            let is_other = matches!(&answer, Answer::Refused { kind, .. } if kind == "conflict");
-            // Somebody else chose its id: it is not lost because another event has that.
-            if let Some(other) = (is_foreign && is_other).then(|| with_next_id(&line)).flatten() {
-                other_ids += 1;
-                again.push((place, other));
-                continue;
-            }
-            match answer {
-                Answer::Recorded(seq) => tally.recorded(seq),
-                Answer::Duplicate(_) => tally.duplicates += 1,
-                Answer::Refused { kind, retry_after: Some(after), .. } if may_resend(&kind) => {
-                    wait = wait.max(after);
-                    again.push((place, line));
-                }
-                Answer::Refused { kind, message, .. } => {
-                    let fatal = matches!(
-                        &*kind,
-                        "lost" | "disk_full" | "unavailable" | "closed" | "failed" | "timeout"
-                    );
-                    if fatal {
-                        // The rest of the answers still count.
-                        let mut text = format!("{}: {message}", tally.place(&place));
-                        if kind == "lost" {
-                            text += &format!(
-                                "; {} from there on {} sent but not answered, and may be \
-                                 recorded: query the log before you send again",
-                                count(unknown as u64, "event"),
-                                were(unknown as u64)
-                            );
-                        }
-                        failed.get_or_insert_with(|| refused(&kind, &text));
-                    } else {
-                        let bad = Rejected { place, column: None, kind, message, hint: None };
-                        reject(context, args, bad, tally)?;
-                    }
-                }
-            }
-        }
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        // Who sends too much at once is refused most of it, again and again: each counts.
-        let over = again.len() - other_ids;
-        at_once = if over == 0 { at_once * 2 } else { (sent - over).max(1) };
-        again.extend(rest);
-        window = again;
-        std::thread::sleep(wait);
-    }
-    Ok(())
-}
-
-/// Whether nobody knows what became of an event.
-fn is_lost(answer: &Answer) -> bool {
-    matches!(answer, Answer::Refused { kind, .. } if kind == "lost")
-}
-
-fn reject(
-    context: &Context,
-    args: &RecordArgs,
-    bad: Rejected,
-    tally: &mut Tally,
-) -> Result<(), CliError> {
-    let mut place = tally.place(&bad.place);
-    if let Some(column) = bad.column {
-        place += &format!(", column {column}");
-    }
-    let text = format!("{}: {}", escape_for_terminal(&place), escape_for_terminal(&bad.message));
-    let (kind, hint) = (bad.kind.clone(), bad.hint.clone());
-    tally.rejected.push(bad);
-    if args.keep_going {
-        context.printer.error(&format!("auditctl: {text}"));
-        return Ok(());
-    }
-    Err(refused(&kind, &text).hint(hint.unwrap_or_else(|| {
-        "correct the line. To record the other lines and report the bad ones, add --keep-going"
-            .to_owned()
-    })))
 }

@@ -1,10 +1,10 @@
 //! What a file or standard input holds, made readable by what it begins with: gzip and
 //! zstd are unpacked, UTF-16 becomes UTF-8, a byte order mark goes. Names say nothing.
 
-use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -24,12 +24,12 @@ pub(super) fn is_stdin(path: &Path) -> bool {
 }
 
 /// A text, with what of it has come.
-pub(super) type Input = BufReader<Box<dyn Read>>;
+pub(super) type Input = BufReader<Box<dyn Read + Send>>;
 
 /// Opens an input; `read` counts what is read of it. Nothing is read yet: the first of it
 /// may be long in coming.
-pub(super) fn open(path: &Path, read: Rc<Cell<u64>>) -> io::Result<Input> {
-    let text: Box<dyn Read> = if is_stdin(path) {
+pub(super) fn open(path: &Path, read: Arc<AtomicU64>) -> io::Result<Input> {
+    let text: Box<dyn Read + Send> = if is_stdin(path) {
         Box::new(Unread::new(move || readable(Counted { inner: io::stdin(), read })))
     } else {
         let (inner, _) = given::open(path)?;
@@ -47,16 +47,16 @@ pub(super) fn regular(path: &Path) -> io::Result<Option<FileMeta>> {
     Ok(Some(meta).filter(|meta| meta.is_file))
 }
 
-type Begin = Box<dyn FnOnce() -> io::Result<Box<dyn Read>>>;
+type Begin = Box<dyn FnOnce() -> io::Result<Box<dyn Read + Send>> + Send>;
 
 /// An input that is looked at when something of it is wanted.
 enum Unread {
     Not(Option<Begin>),
-    Begun(Box<dyn Read>),
+    Begun(Box<dyn Read + Send>),
 }
 
 impl Unread {
-    fn new(begin: impl FnOnce() -> io::Result<Box<dyn Read>> + 'static) -> Self {
+    fn new(begin: impl FnOnce() -> io::Result<Box<dyn Read + Send>> + Send + 'static) -> Self {
         Self::Not(Some(Box::new(begin)))
     }
 }
@@ -76,7 +76,7 @@ impl Read for Unread {
     }
 }
 
-fn readable(input: impl Read + 'static) -> io::Result<Box<dyn Read>> {
+fn readable(input: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let (begin, input) = begin(input, &[GZIP, ZSTD, UTF8_MARK, UTF16_LITTLE, UTF16_BIG])?;
     match begin {
         Some(GZIP) => text(MultiGzDecoder::new(BufReader::new(input))),
@@ -90,7 +90,7 @@ fn readable(input: impl Read + 'static) -> io::Result<Box<dyn Read>> {
 }
 
 /// The text of what is not packed, or not any more.
-fn text(input: impl Read + 'static) -> io::Result<Box<dyn Read>> {
+fn text(input: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let (begin, mut input) = begin(input, &[UTF8_MARK, UTF16_LITTLE, UTF16_BIG])?;
     let mark = begin.unwrap_or_default();
     input.read_exact(&mut vec![0; mark.len()])?;
@@ -132,13 +132,13 @@ fn begin<R: Read>(
 /// Counts what is read.
 struct Counted<R> {
     inner: R,
-    read: Rc<Cell<u64>>,
+    read: Arc<AtomicU64>,
 }
 
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.read.set(self.read.get() + read as u64);
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }
 }

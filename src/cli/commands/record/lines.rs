@@ -1,12 +1,11 @@
 //! The input: files one after the other, or standard input, line by line, and what
 //! becomes of a line.
 
-use std::cell::Cell;
 use std::fmt;
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -118,7 +117,18 @@ impl Translate for Ndjson<'_> {
 /// Checks a line as the collector will.
 pub(super) fn check(line: &[u8], mode: ParseMode, settings: &Settings) -> Result<(), EventError> {
     let limits = EventLimits { max_details_bytes: settings.max_details_size.0 as usize };
-    Event::from_json(line, mode)?.check(&limits).map(|_| ())
+    checked(line, mode, &limits).map(drop)
+}
+
+/// The event of a line that was checked, and whether control characters in it were replaced.
+pub(super) fn checked(
+    line: &[u8],
+    mode: ParseMode,
+    limits: &EventLimits,
+) -> Result<(Event, bool), EventError> {
+    let mut event = Event::from_json(line, mode)?;
+    let is_cleaned = event.check(limits)?;
+    Ok((event, is_cleaned))
 }
 
 /// An OTLP request in a file may have so many bytes.
@@ -134,6 +144,10 @@ pub(super) struct Mark {
     pub(super) file: usize,
     /// Its last line that was read, from 1.
     pub(super) line: u64,
+    /// Bytes of all lines up to there.
+    pub(super) bytes: u64,
+    /// Bytes that were read of the files, packed as they are.
+    pub(super) read: u64,
     digest: Sha256,
 }
 
@@ -154,7 +168,9 @@ pub(super) struct Lines {
     /// Lines before this one are passed over, in the first file.
     from_line: u64,
     max_line: usize,
-    read: Rc<Cell<u64>>,
+    read: Arc<AtomicU64>,
+    /// Bytes of the lines that were read.
+    bytes: u64,
     digest: Sha256,
     /// Cuts objects out, where a line is no event.
     pieces: Option<Pieces>,
@@ -197,7 +213,8 @@ impl Lines {
             place: Place::default(),
             from_line: 0,
             max_line,
-            read: Rc::default(),
+            read: Arc::default(),
+            bytes: 0,
             digest: Sha256::new(),
             pieces,
             ready: None,
@@ -231,11 +248,6 @@ impl Lines {
         Ok(is_there(self) && self.mark().digest() == digest)
     }
 
-    /// Bytes of the files that were read.
-    pub(super) fn read(&self) -> u64 {
-        self.read.get()
-    }
-
     /// The last line that was read.
     pub(super) fn place(&self) -> &Place {
         &self.place
@@ -246,6 +258,8 @@ impl Lines {
         Mark {
             file: self.opened.saturating_sub(1),
             line: self.count(),
+            bytes: self.bytes,
+            read: self.read.load(Ordering::Relaxed),
             digest: self.digest.clone(),
         }
     }
@@ -258,7 +272,7 @@ impl Lines {
     fn next_file(&mut self) -> Result<(), CliError> {
         self.current = None;
         let Some(path) = self.files.get(self.opened) else { return Ok(()) };
-        let input = input::open(path, Rc::clone(&self.read));
+        let input = input::open(path, Arc::clone(&self.read));
         self.current = Some(input.map_err(|error| unopened(path, &error))?);
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         let name = if input::is_stdin(path) { "-".into() } else { name };
@@ -315,6 +329,7 @@ impl Lines {
         if actual > self.max_line && !ended {
             actual += input.skip_until(b'\n').map_err(|error| failed(error, place))?;
         }
+        self.bytes += actual as u64;
         self.digest.update(&line);
         self.digest.update((actual as u64).to_be_bytes());
         Ok(Some((line, actual)))
@@ -353,6 +368,7 @@ impl Lines {
             Piece::TooLong(bytes) => (b"", *bytes),
             Piece::Bad(what) => (what.as_bytes(), usize::MAX),
         };
+        self.bytes += text.len() as u64;
         self.digest.update(text);
         self.digest.update((size as u64).to_be_bytes());
         Ok(Some(match found.piece {

@@ -168,17 +168,18 @@ impl Position {
         Ok(())
     }
 
-    /// All up to the mark is done; records of the import from `from_seq` on are not.
+    /// All up to the mark is done; records of the import from `from_seq` on are not. Returns
+    /// whether it was time to write that down.
     pub(super) fn save(
         &mut self,
         context: &Context,
         mark: &Mark,
         (from_seq, last_seq, recorded): (u64, Option<u64>, u64),
         at_once: bool,
-    ) {
-        let Some(kept) = &mut self.kept else { return };
+    ) -> bool {
+        let Some(kept) = &mut self.kept else { return false };
         if !at_once && kept.written.is_some_and(|at| at.elapsed() < EVERY) {
-            return;
+            return false;
         }
         let document = Document {
             kind: KIND.to_owned(),
@@ -201,6 +202,7 @@ impl Position {
             ));
         }
         kept.written = Some(Instant::now());
+        true
     }
 
     /// All is done: there is nothing to go on with.

@@ -23,6 +23,9 @@ use crate::ui::printer::Printer;
 /// What is accepted is durable by then.
 const SETTLED_IN: Duration = Duration::from_secs(120);
 const TRY_AGAIN: Duration = Duration::from_millis(100);
+/// Events of an import that this process's log may hold, not yet durable, at least. Their
+/// bytes are bounded as ever.
+const IMPORT_QUEUE: usize = 20_000;
 
 /// An import.
 pub(super) struct Import {
@@ -108,7 +111,12 @@ impl Sink {
     }
 
     fn direct(settings: &Settings, import: Option<&Import>) -> Result<Direct, CliError> {
-        let log = AuditLog::open(heads::noted(open::options(settings, Mode::Record), settings))?;
+        let mut options = open::options(settings, Mode::Record);
+        if import.is_some() {
+            // Enough for the next events to wait while those before them are synced.
+            options.write_queue_capacity = options.write_queue_capacity.max(IMPORT_QUEUE);
+        }
+        let log = AuditLog::open(heads::noted(options, settings))?;
         let id = import.map(|import| import.id.clone());
         let origin = Origin { import: id.is_some(), import_id: id, ..Origin::here(Via::Direct) };
         let session = log.session(&origin, origin.import);
@@ -181,7 +189,7 @@ impl Sink {
             To::Direct(direct) => {
                 let patience = if self.import.is_some() { HandIn::import() } else { HandIn::new() };
                 let outcomes = direct.session.record_all(lines, direct.mode, patience);
-                outcomes.into_iter().map(|done| done.map_or_else(answer, recorded)).collect()
+                answers(outcomes)
             }
             To::Socket(client, exempt) => match client.send(lines) {
                 Ok(answers) if !*exempt || !answers.iter().any(is_lost) => answers,
@@ -194,12 +202,40 @@ impl Sink {
                 sent => self.complete(lines, sent.unwrap_or_default())?,
             },
         };
+        self.told(&answers);
+        Ok(answers)
+    }
+
+    /// Records up to the last of these have been told of.
+    fn told(&mut self, answers: &[Answer]) {
         let last = answers.iter().filter_map(|answer| match answer {
             Answer::Recorded(seq) => Some(seq + 1),
             Answer::Duplicate(_) | Answer::Refused { .. } => None,
         });
         self.from_seq = last.max().unwrap_or(0).max(self.from_seq);
-        Ok(answers)
+    }
+
+    /// The log, where this process has it open.
+    pub(super) fn log(&self) -> Option<&AuditLog> {
+        match &self.to {
+            To::Direct(direct) => Some(&direct.log),
+            To::Socket(..) => None,
+        }
+    }
+
+    /// What encodes events for that log.
+    pub(super) fn session(&self) -> Option<&Session> {
+        match &self.to {
+            To::Direct(direct) => Some(&direct.session),
+            To::Socket(..) => None,
+        }
+    }
+
+    /// What became of events that were handed in to that log.
+    pub(super) fn answers(&mut self, outcomes: Vec<Result<Recorded, RecordError>>) -> Vec<Answer> {
+        let answers = answers(outcomes);
+        self.told(&answers);
+        answers
     }
 
     /// The collector went away before it had answered all: asks it, when it is back, what
@@ -318,6 +354,10 @@ fn is_gone(error: &ClientError) -> bool {
 /// Whether nothing is known of an event but that the collector went away.
 fn is_lost(answer: &Answer) -> bool {
     matches!(answer, Answer::Refused { kind, .. } if matches!(&**kind, "lost" | "closed"))
+}
+
+fn answers(outcomes: Vec<Result<Recorded, RecordError>>) -> Vec<Answer> {
+    outcomes.into_iter().map(|done| done.map_or_else(answer, recorded)).collect()
 }
 
 fn recorded(recorded: Recorded) -> Answer {

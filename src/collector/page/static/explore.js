@@ -385,6 +385,7 @@ export class Explore {
     try {
       const began = performance.now();
       const answer = await askJson(`/v1/summary?${filters}`, { signal, patience: 120_000 });
+      if (signal.aborted) return;
       const found = { ...answer, ...answer.summary };
       found.took = performance.now() - began;
       this.found = found;
@@ -420,6 +421,7 @@ export class Explore {
     filters.set("limit", String(PAGE));
     try {
       const answer = parse(await askText(`/v1/events?${filters}`, { signal, patience: 120_000 }));
+      if (signal.aborted) return;
       this.error.hidden = true;
       const records = list(answer, "records");
       if (up !== (question.order === "oldest")) records.reverse();
@@ -634,7 +636,7 @@ export class Explore {
     if (follow.end !== null) filters.set("follow", "true");
     try {
       const answer = parse(await askText(`/v1/events?${filters}`, { signal: asking.signal }));
-      if (this.follow !== follow) return;
+      if (asking.signal.aborted || this.follow !== follow) return;
       this.followedTo(answer);
       follow.tries = 0;
     } catch (error) {

@@ -28,7 +28,8 @@ export class ProofResult {
     fill(this.node, note("Checking…"));
   }
 
-  failed(text) {
+  failed(text, verdict = "unable") {
+    this.node.dataset.verdict = verdict;
     fill(this.node, el("p.alarm", shown(text, 1000)));
   }
 
@@ -38,7 +39,7 @@ export class ProofResult {
     const result = await check(document, options);
     const holds = result.verdict === "proven" || result.verdict === "consistent";
     if (line !== null && holds && (result.kind !== "record" || result.record?.line !== line)) {
-      this.failed("■ Refused: the proof is about another line than the record that is shown here.");
+      this.failed("■ Refused: the proof is about another line than the record that is shown here.", "refused");
       return result;
     }
     this.show(result, name);

@@ -299,8 +299,9 @@ export class ProofView {
 
   async begin() {
     this.start.disabled = true;
+    this.error.hidden = true;
     try {
-      await ask("/v1/verify", { method: "POST" });
+      this.stands = (await ask("/v1/verify", { method: "POST" })).status === 200;
     } catch (error) {
       if (error.status !== 409) this.failed(error);
     }
@@ -359,6 +360,7 @@ export class ProofView {
       state.state === "cancelled" && el("p", "The last verification was stopped before its end."),
       !result && state.state === "idle" && el("p", "No verification has been run since the collector started."),
       result && this.result(result),
+      this.stands && note(`Nothing was recorded since: the verdict of ${span(state.age_seconds)} ago stands.`),
     );
   }
 

@@ -59,6 +59,7 @@ export class RecordPanel {
 
   empty() {
     this.broken = this.seq !== null;
+    this.asking?.abort();
     this.answer = null;
     fill(this.body, note("Sign in to see it."));
   }
@@ -75,8 +76,10 @@ export class RecordPanel {
     fill(this.body, note("Asking…"));
     this.heading.focus();
     try {
-      this.answer = parse(await askText(`/v1/records/${seq}?around=${AROUND}`, { signal: asking.signal }));
-      if (this.asking === asking) this.show();
+      const answer = parse(await askText(`/v1/records/${seq}?around=${AROUND}`, { signal: asking.signal }));
+      if (asking.signal.aborted) return;
+      this.answer = answer;
+      this.show();
     } catch (error) {
       if (asking.signal.aborted) return;
       this.broken = true;
@@ -206,9 +209,10 @@ export class RecordPanel {
       async () => {
         begin.disabled = true;
         result.busy();
+        const { raw } = get(this.answer, "record");
         try {
           const document = await askText(`/v1/proof/${seq}`, { patience: 60_000 });
-          await result.check(document, get(this.answer, "record").raw);
+          await result.check(document, raw);
           kept.hidden = false;
           kept.onclick = () => save([document], `record-${seq}.proof.json`, "application/json");
         } catch (error) {

@@ -1,7 +1,7 @@
 // The table of records: one page of them, never more. The arrow keys move from record to record.
 
 import { text, whole } from "./json.js";
-import { add, el, fill, scroller, shown } from "./text.js";
+import { add, el, fill, named, scroller, shown } from "./text.js";
 import { time, zoneName } from "./time.js";
 
 const COLUMNS = [
@@ -11,6 +11,9 @@ const COLUMNS = [
   ["outcome", "Outcome"],
   ["source", "Source"],
 ];
+
+/** No identifier is longer: what is cut off on the screen stands in its cell all the same. */
+const WHOLE = 256;
 
 export class Rows {
   constructor(open) {
@@ -131,12 +134,10 @@ export class Rows {
 }
 
 function cell(key, label, value) {
-  const node = el("td", { "data-label": label, role: "cell" });
+  const node = el("td", { "data-label": label, role: "cell", title: value && named(value, WHOLE) });
   if (value === null) return node;
-  return add(
-    node,
-    key === "outcome" ? el("span", { class: `outcome ${outcome(value)}` }, shown(value, 80)) : shown(value, 160),
-  );
+  const whole = shown(value, WHOLE);
+  return add(node, key === "outcome" ? el("span", { class: `outcome ${outcome(value)}` }, whole) : whole);
 }
 
 function outcome(value) {

@@ -22,6 +22,7 @@ fn manifest(segments: u64) -> Manifest {
             stored_bytes: 0,
             sha256: None,
             filters_sha256: None,
+            columns_sha256: None,
             min_timestamp: at(0),
             max_timestamp: at(0),
             damage: None,

@@ -110,7 +110,10 @@ impl Question {
         }
         let mut may_go = match old {
             0 => MayGo::default(),
-            _ => self.backed_up(manifest, &manifest.segments[..old], backups)?,
+            _ => {
+                let old: Vec<&Segment> = manifest.segments.iter().take(old).collect();
+                self.backed_up(manifest, &old, backups)?
+            }
         };
         if damaged && may_go.waits.is_none() {
             may_go.waits = Some((RetentionWait::Damaged, 1));
@@ -154,7 +157,7 @@ impl Question {
     fn backed_up(
         &self,
         manifest: &Manifest,
-        old: &[Segment],
+        old: &[&Segment],
         backups: &mut BackupsNoted,
     ) -> io::Result<MayGo> {
         match self.options.retention_rule {
@@ -201,7 +204,7 @@ impl Question {
         &self,
         holder: &dyn BackupsHold,
         mut claims: Vec<BackupClaim>,
-        old: &[Segment],
+        old: &[&Segment],
     ) -> io::Result<MayGo> {
         claims.sort_by_key(|claim| std::cmp::Reverse((claim.tree_size, claim.id.clone())));
         let mut may_go = MayGo::default();
@@ -211,7 +214,8 @@ impl Question {
             let found = loop {
                 let Some(claim) = candidates.next() else { break None };
                 let held = more.iter().take_while(|segment| holds(claim, segment)).count();
-                let end = more.get(..held).and_then(<[_]>::last).map_or(0, Segment::end_seq);
+                let last = more.get(..held).and_then(<[_]>::last);
+                let end = last.map_or(0, |segment| segment.end_seq());
                 let wanted = next.first_seq..end;
                 if self.is_ours(claim)? && holder.is_whole_on(&claim.id, wanted, &|| self.goes_on())
                 {
@@ -393,6 +397,7 @@ mod tests {
             stored_bytes: 0,
             sha256: None,
             filters_sha256: None,
+            columns_sha256: None,
             min_timestamp: at,
             max_timestamp: at,
             damage: None,
@@ -410,7 +415,7 @@ mod tests {
         };
         let key = Arc::new(SigningKey::generate("auditctl/5f0c").expect("a key"));
         let mut manifest = Manifest::new("5f0c".to_owned());
-        manifest.segments = vec![segment(0, Vec::new()), segment(10, Vec::new())];
+        manifest.segments = vec![segment(0, Vec::new()), segment(10, Vec::new())].into();
         let (keeper, _start) = Keeper::new(manifest, String::new(), key);
         let page = StatusPage::create(&directory.path().join("audit.status")).expect("a page");
         let (options, page) = (Arc::new(options), Arc::new(page));

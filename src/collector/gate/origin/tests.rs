@@ -1,7 +1,5 @@
 //! What a request is, by its headers alone.
 
-use axum::http::HeaderValue;
-
 use super::*;
 
 fn naming(hosts: &[&'static str]) -> HeaderMap {
