@@ -34,8 +34,8 @@ use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::config::Settings;
 
-/// The position is written at the latest after so many bytes of lines: so much is compared with
-/// the log when an import goes on.
+/// An import writes its position at least once for each of these many bytes of lines. One that
+/// was interrupted compares at most as many with the log.
 const KEEP_EVERY: u64 = 64 << 20;
 
 pub(super) fn run(
@@ -222,7 +222,7 @@ impl Run<'_> {
         }
     }
 
-    /// Waits until no more than so many windows are on their way.
+    /// Waits until at most `most` windows are sent and not yet acknowledged.
     fn settle(
         &mut self,
         on_their_way: &mut OnTheirWay,

@@ -1,8 +1,8 @@
 //! Windows of NDJSON, read and checked ahead of where they are sent.
 //!
 //! One thread reads lines, several parse and check them, and, where this process has the log
-//! open, encode them. The windows come out in the order of the lines, and nothing is told or
-//! counted of a line before its turn. At most so many windows are ahead.
+//! open, encode them. The windows come out in the order of the lines. A line is reported and
+//! counted only when its turn comes. The number of windows that wait is bounded.
 
 use std::collections::VecDeque;
 use std::num::NonZero;

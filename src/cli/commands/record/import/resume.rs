@@ -1,4 +1,4 @@
-//! Going on with an import that was interrupted.
+//! Continuing an import that was interrupted.
 
 use super::send::send_all;
 use super::tally::{Before, Tally};

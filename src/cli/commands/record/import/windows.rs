@@ -8,7 +8,7 @@ use crate::cli::exit::CliError;
 /// Events as they are sent, and where each comes from.
 pub(super) type Events = Vec<(Place, Vec<u8>)>;
 
-/// A window holds at most so many events, and closes at so many bytes.
+/// The most events in a window. It also ends once its lines reach `WINDOW_BYTES`.
 pub(super) const WINDOW_EVENTS: usize = 1_000;
 pub(super) const WINDOW_BYTES: usize = 512 * 1024;
 
